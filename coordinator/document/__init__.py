@@ -1,0 +1,1 @@
+"""Documents: content behind a record (P15 to P18)."""

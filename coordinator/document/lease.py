@@ -1,0 +1,138 @@
+"""A lease on a document: what is read and committed under it (P15)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from coordinator.document.document import Document, Receipt, check_size, revision_conflict
+from coordinator.document.json_text import parse
+from coordinator.document.snapshot import Draft
+from coordinator.errors import LeaseLost, StoreUnavailable
+from coordinator.lease import Granted, Lease, RevisionMoved
+from coordinator.record.decide import Author, Commit, Request
+
+if TYPE_CHECKING:
+    from coordinator.lease import LostCallback
+    from coordinator.names import Resource
+    from coordinator.record.member import Member
+
+
+class DocumentLease(Lease):
+    """A lease that was granted on a path of the workspace. Made by ``Workspace.lease``.
+
+    Args:
+        member: Who holds it.
+        resource: What it is on.
+        granted: The grant.
+        document: The document behind the path; whether there is one shows when it is read or committed.
+        on_lost: See Lease.
+        renew_in_background: See Lease.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        resource: Resource,
+        granted: Granted,
+        document: Document,
+        *,
+        on_lost: LostCallback | None = None,
+        renew_in_background: bool = False,
+    ) -> None:
+        super().__init__(member, resource, granted, on_lost=on_lost, renew_in_background=renew_in_background)
+        self._document = document
+
+    def read(self) -> bytes:
+        """The newest content; nobody else can commit while the lease is held.
+
+        A plain file that was never committed is adopted first, as revision 1, so that an edit made to it from now on
+        is seen as one.
+
+        Raises:
+            LeaseLost, StoreUnavailable: As ``check``; also CorruptSnapshot, as ``Document.read``.
+        """
+        self._adopt()
+        return self._document.read()
+
+    def read_json(self) -> Any:
+        """The newest content as a value. Raises MalformedDocument besides."""
+        return parse(self.read(), self.resource)
+
+    def commit(self, data: bytes, *, if_revision: int | None = None) -> Receipt:
+        """Commits new content. When it returns, the content is durable and decided; it also renews the lease.
+
+        Args:
+            data: The whole content.
+            if_revision: Refuse unless the document is at this revision; None: whatever it is at.
+
+        Raises:
+            StaleFence: A successor was granted the lease. The content lies at ``error.kept``.
+            LeaseLost: The lease is over for another reason. The content lies at ``error.kept``.
+            RevisionConflict: Only with ``if_revision``.
+            BadValue: Too large.
+            StoreUnavailable: If ``outcome_unknown``, read before committing again; otherwise nothing was changed.
+        """
+        check_size(data, self.resource)
+        self._adopt_before_commit()
+        return self._commit(data, if_revision)
+
+    def commit_json(self, value: Any, *, if_revision: int | None = None) -> Receipt:
+        """``commit`` of a value, laid out like the text that it replaces. Raises MalformedDocument besides."""
+        return self.commit(self._document.render(value), if_revision=if_revision)
+
+    def commit_view(self) -> Receipt | None:
+        """Commits what this holder, or a program it ran, wrote into the plain file itself (P17).
+
+        For tools that know only the file: under the lease nobody else could commit, so what the file shows was made
+        from the newest revision. A file that was never committed stays the user's own.
+
+        Returns:
+            The receipt; None when there was nothing to commit. Raises as ``commit`` does.
+        """
+        head = self._record.head
+        if head is None:
+            return None
+        data = self._document.edit_of_view(head)
+        return None if data is None else self._commit(data, None)
+
+    def _adopt(self) -> None:
+        if self._record.head is not None:
+            return
+        found = self._document.plain_file()
+        if found is not None:
+            check_size(found, self.resource)
+            self._commit(found, None, why="adopted")
+
+    def _adopt_before_commit(self) -> None:
+        """As ``_adopt``; but a lease that is over must not stop the content that is to come from being kept."""
+        if not self._lost and not self._closed and self.remaining > 0:
+            self._adopt()
+
+    def _commit(self, data: bytes, if_revision: int | None, why: str = "") -> Receipt:
+        self._refuse_child()
+        with self._lock:
+            draft = Draft(self._member, self._resource, data, self._record.n + 1)
+            try:
+                record = self._act_on(draft, if_revision, why)
+            except LeaseLost as lost:
+                raise self._fenced_out(lost, draft.keep()) from None
+            except RevisionMoved as moved:
+                draft.drop()
+                raise revision_conflict(self._resource, if_revision or 0, moved.args[0]) from None
+            except StoreUnavailable as error:
+                if not error.outcome_unknown:
+                    draft.drop()
+                raise
+        return self._document.committed(record, data)
+
+    def _act_on(self, draft: Draft, if_revision: int | None, why: str) -> Any:
+        def request_for(author: Author, n: int) -> Request:
+            return Commit(author, self._held.lease_id, self.fence, draft.aim(n), if_revision, why)
+
+        return self._act(request_for)
+
+    def _fenced_out(self, lost: LeaseLost, kept: str) -> LeaseLost:
+        """The error again, telling where the refused content lies."""
+        self._tell("fenced_out", reason=lost.reason, holder=lost.successor, kept=kept)
+        fields = {**lost.fields, "kept": kept}
+        return type(lost)(f"{lost.message}; the content that was refused is kept at {kept}", **fields)

@@ -1,0 +1,221 @@
+"""The plain file: a view of the committed content, for ``cat``, editors and tools that know nothing of us (P16).
+
+It is replaced whole (scratch + fsync + rename), so it is readable at all times and never torn. It is never believed: a
+frozen writer's late rename can set it back, so each commit and each read through the library compares it with the head
+and repairs it. Beside the chain lies a sidecar that tells which revision was last shown::
+
+    resources/<name>/@/view.json      {"revision": 7, "sha256": "…", "bytes": 1558491, "n": 40, "at_ms": 1790000000000}
+
+What somebody wrote into the plain file by hand is neither head nor any earlier revision. It is copied, whole, before
+the view is repaired, and reported (P17)::
+
+    resources/<name>/@/conflicts/<at_ms>-<sha256>
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from coordinator.clock import elapsed_max_ms
+from coordinator.document.snapshot import read_head, sha256_of
+from coordinator.errors import BadName
+from coordinator.events import Event
+from coordinator.files import make_dirs, remove_quietly, write_new
+from coordinator.limits import PUBLISH_TRIES
+from coordinator.names import new_id
+from coordinator.record.mount import unavailable
+
+if TYPE_CHECKING:
+    from coordinator.files import Stat
+    from coordinator.names import Resource
+    from coordinator.record.member import Member
+    from coordinator.record.record import Head, Record
+
+# An editor may still be writing: an edit this young is waited for, once, before it is copied.
+SETTLE_MS = 300
+
+
+class Shows(enum.Enum):
+    """What the plain file shows."""
+
+    HEAD = "head"
+    EARLIER = "earlier"
+    EDITED = "edited"
+    NOTHING = "nothing"
+
+
+class Refreshed(NamedTuple):
+    """What a refresh did. ``conflicts`` are the paths where edits by hand are kept."""
+
+    changed: bool
+    conflicts: tuple[str, ...]
+
+
+class View:
+    """One resource's plain file.
+
+    Args:
+        member: Through whom it is read and written.
+        resource: Whose file: ``<workspace>/<resource>``.
+    """
+
+    def __init__(self, member: Member, resource: Resource) -> None:
+        self._member = member
+        self._resource = resource
+        self.path = f"{member.places.root}/{resource}"
+        self._shown: tuple[Stat, str] | None = None  # the file as last looked at, and its sha256
+
+    def read(self) -> bytes | None:
+        """What the plain file says now; None when there is none.
+
+        Raises:
+            BadName: There is a directory, or something else that is no file, under that name.
+            StoreUnavailable: It cannot be read.
+        """
+        try:
+            self._open_folder()
+            kind = self._member.files.stat(self.path).kind
+            if kind not in {"file", "symlink"}:
+                raise BadName(
+                    f"{str(self._resource)!r} is a {kind} in this workspace, not a file", name=str(self._resource)
+                )
+            return self._member.files.read(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise unavailable(error, self._resource, "reading the plain file of") from error
+
+    def shows(self, head: Head) -> Shows:
+        """Compares the plain file with the head. Costs one stat when it has not changed since it was last compared."""
+        facts = self._facts()
+        if facts is None:
+            return Shows.NOTHING
+        if self._shown is None or self._shown[0] != facts:
+            data = self.read()
+            if data is None:
+                return Shows.NOTHING
+            self._shown = (facts, sha256_of(data))
+        sha256 = self._shown[1]
+        if sha256 == head.sha256 and facts.kind == "file":
+            return Shows.HEAD
+        history = self._member.store.history(self._resource)
+        earlier = {record.head.sha256 for record in history if record.head}
+        return Shows.EARLIER if sha256 in earlier and facts.kind == "file" else Shows.EDITED
+
+    def refresh(self, record: Record, data: bytes | None = None) -> Refreshed:
+        """Makes the plain file show the newest content (P16).
+
+        Args:
+            record: The newest record, as far as the caller knows.
+            data: Its content, when the caller has it.
+
+        Raises:
+            StoreUnavailable, NoRoom: It could not be written. The content is committed all the same.
+        """
+        conflicts: list[str] = []
+        changed = False
+        try:
+            for _ in range(PUBLISH_TRIES):
+                if record.head is None:
+                    break
+                shows = self.shows(record.head)
+                if shows is Shows.EDITED:
+                    conflicts += self._keep_edit()
+                if shows is not Shows.HEAD:
+                    if data is None:
+                        newest, data = read_head(self._member, self._resource)
+                        record = newest or record
+                    self._replace(record, data)
+                    changed = True
+                # Listed again: while this one was being written, or its writer frozen, the head may have moved.
+                newest = self._member.store.read(self._resource)
+                if newest is None or newest.head == record.head:
+                    break
+                record, data = newest, None
+        except OSError as error:
+            raise unavailable(error, self._resource, "refreshing the plain file of") from error
+        return Refreshed(changed, tuple(conflicts))
+
+    def conflicts(self) -> list[str]:
+        """Paths of the edits by hand that were kept, oldest first. They stay until somebody removes them."""
+        folder = self._member.places.of(self._resource, "conflicts")
+        try:
+            return [f"{folder}/{name}" for name in sorted(self._member.files.listdir(folder))]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise unavailable(error, self._resource, "listing the conflicts of") from error
+
+    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _open_folder(self) -> None:
+        # A replaced file is read stale by name for up to 30 s on NFS until its directory is opened (P6).
+        self._member.files.refresh(os.path.dirname(self.path))
+
+    def _facts(self) -> Stat | None:
+        try:
+            self._open_folder()
+            return self._member.files.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise unavailable(error, self._resource, "looking at the plain file of") from error
+
+    def _replace(self, record: Record, data: bytes) -> None:
+        files, state = self._member.files, self._member.places.of(self._resource)
+        head = record.head
+        assert head is not None  # noqa: S101 - refresh looked
+        facts = self._facts()
+        scratch = f"{self._member.places.scratch}/{new_id()}"
+        make_dirs(files, self._member.places.root, os.path.dirname(self.path))
+        write_new(files, scratch, data, facts.mode if facts and facts.kind == "file" else None)
+        self._rename(scratch, self.path)
+        shown = self._facts()
+        self._shown = (shown, head.sha256) if shown and shown.size_bytes == head.size_bytes else None
+        about = {"revision": head.revision, "sha256": head.sha256, "bytes": head.size_bytes, "n": head.n}
+        scratch = f"{self._member.places.scratch}/{new_id()}"
+        write_new(files, scratch, json.dumps(about | {"at_ms": record.at_ms}).encode() + b"\n")
+        self._rename(scratch, f"{state}/view.json")
+        if facts is not None:
+            self._tell("view_repaired", record)
+
+    def _rename(self, scratch: str, path: str) -> None:
+        try:
+            self._member.files.rename(scratch, path)
+        except BaseException:
+            remove_quietly(self._member.files, scratch)
+            raise
+
+    def _keep_edit(self) -> list[str]:
+        """Copies what somebody wrote into the plain file."""
+        self._let_settle()
+        data = self.read()
+        if data is None:
+            return []
+        files, folder = self._member.files, self._member.places.of(self._resource, "conflicts")
+        make_dirs(files, self._member.places.resources, folder)
+        sha256 = sha256_of(data)
+        if any(name.endswith(sha256) for name in files.listdir(folder)):
+            return []  # kept already, by another reader or before a crash
+        path = f"{folder}/{self._member.store.now_ms()}-{sha256}"
+        write_new(files, path, data)
+        files.sync_dir(folder)
+        event = Event("view_edited", str(self._resource), self._member.agent, detail={"kept": path})
+        self._member.events.tell(event)
+        return [path]
+
+    def _let_settle(self) -> None:
+        """Waits, at most SETTLE_MS, until the file has not been written to for that long."""
+        began = self._member.clock.now()
+        while elapsed_max_ms(began, self._member.clock.now()) < SETTLE_MS:
+            facts = self._facts()
+            if facts is None or self._member.store.now_ms() - facts.mtime_ns // 1_000_000 >= SETTLE_MS:
+                return
+            self._member.clock.pause(SETTLE_MS / 10)
+
+    def _tell(self, kind: str, record: Record) -> None:
+        detail = {"revision": record.revision}
+        self._member.events.tell(Event(kind, str(self._resource), self._member.agent, detail=detail))

@@ -1,0 +1,81 @@
+"""What happened, told as it happens (P14): steals, refusals, fenced-out commits, repairs.
+
+An event goes to the workspace's ``on_event`` callable, and to the logger ``coordinator`` when the program logs at all.
+It is plain data, so that a program can count it, ship it or assert on it. Grants and commits also stand in the chain
+for later (``history``); refusals change nothing, so an event is all there is of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# kind -> logging level, by number so that logging (6 ms) is not imported for those who do not use it
+LEVELS: Final = {
+    "granted": 10,
+    "stolen": 30,  # granted over a lease that ran out, fell silent or whose host's deadline passed
+    "refused": 20,
+    "released": 10,
+    "broken": 30,  # freed by force
+    "lost": 30,  # a holder found its lease gone
+    "fenced_out": 30,  # a commit was refused to a superseded holder; its content is kept
+    "committed": 10,
+    "view_repaired": 20,
+    "view_edited": 30,  # the plain file was changed by hand; what was there is kept in conflicts/
+    "view_failed": 30,  # the plain file could not be refreshed; the commit stands all the same
+    "release_failed": 30,
+    "collected": 10,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened.
+
+    Attributes:
+        kind: A key of ``LEVELS``.
+        resource: What it happened to.
+        agent: Who it happened to, or who did it.
+        fence: The fence concerned; 0 when there is none.
+        holder: The other one concerned: the holder that refused, was superseded, or took over.
+        reason: Why, as one word (``expired``, ``silent``, ``dead``, ``held``, ``taken``, …).
+        waited_ms: How long it was waited for.
+        detail: More facts, plain values.
+    """
+
+    kind: str
+    resource: str
+    agent: str
+    fence: int = 0
+    holder: str = ""
+    reason: str = ""
+    waited_ms: int = 0
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class Events:
+    """Where a workspace's events go.
+
+    Args:
+        listener: Called with each event, in the thread where it happened. What it raises goes to the caller: a listener
+            that must not disturb catches its own errors.
+    """
+
+    def __init__(self, listener: Callable[[Event], None] | None = None) -> None:
+        self._listener = listener
+
+    def tell(self, event: Event) -> None:
+        """Hands one event on."""
+        logging = sys.modules.get("logging")
+        if logging is not None:
+            facts = {key: value for key, value in asdict(event).items() if value}
+            logger = logging.getLogger("coordinator")
+            if not logger.handlers:  # a library stays silent until its program sets logging up
+                logger.addHandler(logging.NullHandler())
+            logger.log(LEVELS[event.kind], "%s %s", event.kind, facts, extra={"coordinator": facts})
+        if self._listener:
+            self._listener(event)

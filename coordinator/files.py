@@ -1,0 +1,363 @@
+"""The one seam to the file system: every call that the protocol needs, and no other.
+
+Nothing else in this project opens, syncs, renames, links or locks a file, so that a simulator or a fault injector can
+stand in for all of it (``coordinator.testing``). Paths are absolute strings. Errors are ``OSError``, as the system gave
+them: what they mean is decided above.
+
+What the calls promise, on a local disk and on NFS (figures: measured on Linux NFSv4.2 clients):
+
+* ``listdir`` and ``refresh`` open the directory itself, which revalidates it: a name that was absent, or whose file was
+  replaced on another host, is otherwise answered from this host's cache for up to 30 s (P6).
+* ``symlink`` is exclusive and carries its content in one request: no reader can see half of it (P1).
+* ``create`` is O_EXCL. What is written is durable after ``sync``, its name after ``sync_dir`` of its folder.
+* ``try_lock`` is flock with LOCK_NB, through portalocker. It queues; it protects nothing (P5).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat as stat_bits
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Stat(NamedTuple):
+    """What ``stat`` tells of a path, symbolic links not followed."""
+
+    kind: str  # "file", "directory", "symlink" or "other"
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    mode: int  # permission bits
+
+
+class NewFile(Protocol):
+    """A file just created, not yet durable. A context manager that closes it."""
+
+    def write(self, data: bytes) -> None:
+        """Appends all of ``data``."""
+        ...
+
+    def sync(self) -> None:
+        """fsync: returns when what was written is durable."""
+        ...
+
+    def close(self) -> None:
+        """Closes it; a second close does nothing."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class FileLock(Protocol):
+    """A flock that is held. Process exit or ``unlock`` frees it; no child process inherits it."""
+
+    def unlock(self) -> None:
+        """Frees the lock and closes its descriptor; never raises."""
+        ...
+
+
+class Files(Protocol):
+    """The seam. ``SystemFiles`` is the real one."""
+
+    def listdir(self, path: str) -> list[str]:
+        """Names in a directory, in any order; opens it first (P6)."""
+        ...
+
+    def refresh(self, path: str) -> None:
+        """Opens and closes a directory, so that the names in it are looked up anew (P6)."""
+        ...
+
+    def readlink(self, path: str) -> str:
+        """Target of a symbolic link."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """All of a regular file, opened anew for this one read."""
+        ...
+
+    def stat(self, path: str) -> Stat:
+        """Facts of a path itself (a symbolic link is not followed)."""
+        ...
+
+    def realpath(self, path: str) -> str:
+        """The path with every symbolic link resolved; parts that do not exist are kept."""
+        ...
+
+    def mkdir(self, path: str) -> None:
+        """Makes one directory; FileExistsError when the name is taken."""
+        ...
+
+    def create(self, path: str, mode: int | None = None) -> NewFile:
+        """Creates a file for writing, O_EXCL. ``mode``: exact permission bits; None: as the umask has it."""
+        ...
+
+    def symlink(self, target: str, path: str) -> None:
+        """Makes a symbolic link; FileExistsError when the name is taken."""
+        ...
+
+    def rename(self, old: str, new: str) -> None:
+        """Renames; a file replaces a file, a directory only an empty one (ENOTEMPTY else)."""
+        ...
+
+    def unlink(self, path: str) -> None:
+        """Removes a file or link."""
+        ...
+
+    def rmdir(self, path: str) -> None:
+        """Removes an empty directory."""
+        ...
+
+    def sync_dir(self, path: str) -> None:
+        """Makes the names in a directory durable."""
+        ...
+
+    def try_lock(self, path: str) -> FileLock | None:
+        """flock(LOCK_EX | LOCK_NB) on a permanent file, made when absent; None when another has it."""
+        ...
+
+    def touch(self, path: str) -> int:
+        """Sets a file's times to the *server's* now, making it when absent; returns that time, nanoseconds."""
+        ...
+
+
+class _SystemNewFile:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def sync(self) -> None:
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except OSError:
+            # On NFS close may be the first to tell of a write error (measured). When another error is on its way,
+            # that one tells more.
+            if error is None:
+                raise
+
+
+class _SystemLock:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def unlock(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        from portalocker import LockException, unlock  # noqa: PLC0415 - loaded when it was locked
+
+        # LOCK_UN, not close alone: a child forked by another thread meanwhile shares this open file, and would keep the
+        # lock. NFS may report EIO when the lock was lost; it queued, and protected nothing (P2, P5).
+        with contextlib.suppress(LockException):
+            unlock(descriptor)
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+class SystemFiles:
+    """The file system of this machine."""
+
+    def listdir(self, path: str) -> list[str]:
+        """See Files."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return os.listdir(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def refresh(self, path: str) -> None:
+        """See Files."""
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def readlink(self, path: str) -> str:
+        """See Files."""
+        return os.readlink(path)
+
+    def read(self, path: str) -> bytes:
+        """See Files."""
+        with open(path, "rb", buffering=0) as file:
+            return file.readall()
+
+    def stat(self, path: str) -> Stat:
+        """See Files."""
+        found = os.lstat(path)
+        kinds = {stat_bits.S_IFREG: "file", stat_bits.S_IFDIR: "directory", stat_bits.S_IFLNK: "symlink"}
+        kind = kinds.get(stat_bits.S_IFMT(found.st_mode), "other")
+        return Stat(kind, found.st_size, found.st_mtime_ns, found.st_ino, stat_bits.S_IMODE(found.st_mode))
+
+    def realpath(self, path: str) -> str:
+        """See Files."""
+        return os.path.realpath(path)
+
+    def mkdir(self, path: str) -> None:
+        """See Files."""
+        os.mkdir(path)
+
+    def create(self, path: str, mode: int | None = None) -> NewFile:
+        """See Files."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        if mode is not None:
+            os.fchmod(descriptor, mode)
+        return _SystemNewFile(descriptor)
+
+    def symlink(self, target: str, path: str) -> None:
+        """See Files."""
+        os.symlink(target, path)
+
+    def rename(self, old: str, new: str) -> None:
+        """See Files."""
+        os.rename(old, new)
+
+    def unlink(self, path: str) -> None:
+        """See Files."""
+        os.unlink(path)
+
+    def rmdir(self, path: str) -> None:
+        """See Files."""
+        os.rmdir(path)
+
+    def sync_dir(self, path: str) -> None:
+        """See Files."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def try_lock(self, path: str) -> FileLock | None:
+        """See Files."""
+        from portalocker import AlreadyLocked, LockException, LockFlags, lock  # noqa: PLC0415 - 4 ms, not always needed
+
+        # O_RDWR: LOCK_EX over NFS needs a writable descriptor (EBADF, measured). Opened for each turn: a descriptor
+        # that lived through a lost lock goes on failing after the lock is free again (measured).
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        held = False
+        try:
+            lock(descriptor, LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
+            held = True
+        except AlreadyLocked:
+            return None
+        except LockException as error:
+            cause = error.__cause__
+            raise cause if isinstance(cause, OSError) else OSError(*error.args) from error
+        finally:
+            if not held:
+                os.close(descriptor)
+        return _SystemLock(descriptor)
+
+    def touch(self, path: str) -> int:
+        """See Files."""
+        try:
+            os.utime(path)  # one SETATTR "to server time"; by name, since opening first would cost two more trips
+        except FileNotFoundError:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+            os.utime(path)
+        return os.lstat(path).st_mtime_ns
+
+
+SYSTEM_FILES = SystemFiles()
+
+
+# ── small combinations of the calls above, the same for every implementation ────────────────────────────────────────
+
+
+def make_dirs(files: Files, top: str, path: str) -> None:
+    """Makes the directories between ``top``, which exists, and ``path``, and makes all their names durable.
+
+    Names found there already are synced too: whoever made them may have died before it did so itself.
+    """
+    if path == top:
+        return
+    parent = os.path.dirname(path)
+    make_dirs(files, top, parent)
+    try:
+        files.mkdir(path)
+    except FileExistsError:
+        files.refresh(path)  # NotADirectoryError when a file is in the way
+    files.sync_dir(parent)
+
+
+def refresh_down(files: Files, top: str, path: str) -> None:
+    """Opens every directory from ``top`` to ``path``, so that a name cached as absent is looked up anew (P6).
+
+    Raises:
+        FileNotFoundError: One of them does not exist on the server either.
+    """
+    if path != top:
+        refresh_down(files, top, os.path.dirname(path))
+    files.refresh(path)
+
+
+def write_new(files: Files, path: str, data: bytes, mode: int | None = None) -> None:
+    """Creates a file with this content and syncs it; on an error nothing is left under the name.
+
+    The name itself is durable after ``sync_dir`` of its folder, which is the caller's, who may have more names to sync.
+    """
+    file = files.create(path, mode)
+    try:
+        with file:
+            file.write(data)
+            file.sync()
+    except BaseException:
+        remove_quietly(files, path)
+        raise
+
+
+def remove_quietly(files: Files, path: str) -> None:
+    """Removes a file of our own that nobody else reads; whatever hinders it is a matter for the next collection."""
+    try:
+        files.unlink(path)
+    except OSError:
+        return
+
+
+def remove_tree(files: Files, path: str) -> None:
+    """Removes a folder of our own and all that is in it, as well as it can."""
+    with contextlib.suppress(OSError):
+        for name in files.listdir(path):
+            inner = f"{path}/{name}"
+            if files.stat(inner).kind == "directory":
+                remove_tree(files, inner)
+            else:
+                remove_quietly(files, inner)
+        files.rmdir(path)
+
+
+def sweep(files: Files, folder: str, before_ms: int) -> int:
+    """Removes what in a folder was last changed before a time, Unix milliseconds; returns how much that was."""
+    removed = 0
+    for name in files.listdir(folder):
+        path = f"{folder}/{name}"
+        with contextlib.suppress(FileNotFoundError):
+            found = files.stat(path)
+            if found.mtime_ns // 1_000_000 < before_ms:
+                if found.kind == "directory":
+                    remove_tree(files, path)
+                else:
+                    remove_quietly(files, path)
+                removed += 1
+    return removed

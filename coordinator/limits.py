@@ -1,0 +1,85 @@
+"""Every bound of the project, in one place; the unit is last in the name, and relations are asserted at import.
+
+A bound that a user may set has a default here and a lawful range beside it. Figures that come from outside carry their
+source.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# ── names ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+COMPONENT_MAX_BYTES: Final = 255  # NAME_MAX of every file system in use; S3 Files the same (AWS)
+RESOURCE_MAX_BYTES: Final = 512  # leaves room for our own folders below an S3 key's 1,024 bytes
+S3_KEY_MAX_BYTES: Final = 1024  # AWS
+AGENT_MAX_BYTES: Final = 64
+ID_CHARS: Final = 20  # 100 random bits in base 32: incarnations, requests
+
+# ── the record ───────────────────────────────────────────────────────────────────────────────────────────────────────
+RECORD_MAX_BYTES: Final = 1000  # XFS takes symlink targets to 1,023 bytes, ext4 with 1 KB blocks the same (measured)
+RECORD_PART_MAX_BYTES: Final = 255
+EXTRA_MAX_BYTES: Final = 96  # fields of a newer version, carried along unread
+WAITING_MAX: Final = 4
+N_DIGITS: Final = 12
+MILLIS_DIGITS: Final = 13  # Unix milliseconds until the year 2286
+SIZE_DIGITS: Final = 10
+
+# ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+TTL_DEFAULT_MS: Final = 30_000
+TTL_MIN_MS: Final = 100
+TTL_MAX_MS: Final = 24 * 3600 * 1000
+WAIT_MAX_MS: Final = 30 * 24 * 3600 * 1000
+TRUST_PERCENT: Final = 80  # P10: a holder trusts its lease this long
+RENEW_PERCENT: Final = 50  # P11: renewed when this much of the trust is used
+WATCHED_PERCENT: Final = 110  # P9: unchanged this long under a contender's eyes means silent
+MOUNT_SKEW_MS: Final = 100  # P9: mtimes are in ms and may come from two servers behind one mount
+TURN_MS: Final = 250  # P12: how long each place in line may leave a free lease untaken
+POLL_MIN_MS: Final = 1  # a waiter's first pause; grows by half each time, up to
+POLL_MAX_MS: Final = 50  # this, well below TURN_MS, so that a live waiter never misses its turn
+
+# ── the queue lock (P5) ──────────────────────────────────────────────────────────────────────────────────────────────
+QUEUE_WAIT_MAX_MS: Final = 1000
+QUEUE_POLL_MIN_MS: Final = 0.2
+QUEUE_POLL_MAX_MS: Final = 20
+
+# ── the chain (P18) ──────────────────────────────────────────────────────────────────────────────────────────────────
+APPEND_TRIES: Final = 5  # P7: the same append again, after an error that left nothing behind
+DECIDE_TRIES: Final = 1000  # P1: each one means that somebody else made progress
+LIST_TRIES: Final = 50  # P6: a listed name was collected meanwhile: list again
+CHAIN_KEEP: Final = 64  # records left by a collection
+CHAIN_MAX: Final = 192  # a collection is due above this many
+HISTORY_SEGMENTS_MAX: Final = 16  # small archive segments before they are merged into one
+HISTORY_SEGMENT_BYTES: Final = 1 << 20  # a merged segment of this size is left alone
+HISTORY_KEEP_MS: Final = 30 * 24 * 3600 * 1000
+HISTORY_MAX_BYTES: Final = 16 << 20  # a resource; the oldest go first
+
+# ── documents ────────────────────────────────────────────────────────────────────────────────────────────────────────
+DOCUMENT_MAX_BYTES: Final = 64 << 20  # a whole-content commit copies the document; larger files want an artifact
+ORPHAN_KEEP_MS: Final = 7 * 24 * 3600 * 1000  # refused content stays in snap/ this long
+CLOCK_FILE_KEEP_MS: Final = 24 * 3600 * 1000
+SCRATCH_KEEP_MS: Final = 24 * 3600 * 1000
+SNAPSHOT_BYTES_DUE: Final = 64 << 20  # committed by one process since it last collected
+PUBLISH_TRIES: Final = 100  # P16: each one means that the head moved
+
+# ── formats ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+FORMAT: Final = 1  # what this version writes into .coordinator/format.json, and reads
+
+
+def _assert_relations() -> None:
+    relations = {
+        "a waiter looks several times within its turn": POLL_MAX_MS * 4 <= TURN_MS,
+        "the holder stops trusting before anyone may take over": TRUST_PERCENT < 100 < WATCHED_PERCENT,
+        "renewal comes well before the trust ends": RENEW_PERCENT <= 75,
+        "a collection leaves fewer than make one due": CHAIN_KEEP * 2 <= CHAIN_MAX,
+        "n, times and sizes fit their digits": TTL_MAX_MS < 10**9 and DOCUMENT_MAX_BYTES < 10**SIZE_DIGITS,
+        "a record fits every file system's symlink": RECORD_MAX_BYTES <= 1023,
+        # .coordinator/resources/ + the name, every second byte of it an escaped @ + /@/snap/ + the longest file name
+        "state paths fit an S3 key, with 120 bytes for its prefix": 23 + RESOURCE_MAX_BYTES * 3 // 2 + 8 + 98 + 120
+        <= S3_KEY_MAX_BYTES,
+    }
+    broken = [text for text, holds in relations.items() if not holds]
+    if broken:
+        raise AssertionError(f"limits.py contradicts itself: {broken}")
+
+
+_assert_relations()

@@ -1,0 +1,196 @@
+r"""Keeping a chain short (P18): archive, raise the floor in the chain, then delete; in this order, whatever is killed.
+
+``history/<first>-<last>-<id>.log``, one archived record a line, the text that stood in the chain::
+
+    000000000007 v=1/n=7/kind=release/…/crc=1b2c3d4e\n
+
+Several collectors may run at once: each writes its own segment, and records that stand in two are the same records.
+A number below the floor that appears again (a frozen writer thawed, P18) is no record; it is deleted with the rest.
+Segments are merged when there are many, and dropped when they are older than HISTORY_KEEP_MS, or when all of them
+together are larger than HISTORY_MAX_BYTES, the oldest first.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, NamedTuple
+
+from coordinator.errors import CorruptRecord, NewerFormat
+from coordinator.files import make_dirs, remove_quietly, write_new
+from coordinator.limits import (
+    HISTORY_KEEP_MS,
+    HISTORY_MAX_BYTES,
+    HISTORY_SEGMENT_BYTES,
+    HISTORY_SEGMENTS_MAX,
+    N_DIGITS,
+)
+from coordinator.names import new_id
+from coordinator.record.agree import settle
+from coordinator.record.decide import Raise
+from coordinator.record.record import Record, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coordinator.files import Files
+    from coordinator.names import Resource
+    from coordinator.record.decide import Author
+    from coordinator.record.primitive import Primitive
+    from coordinator.record.store import Store
+
+_GONE = frozenset({errno.ENOENT, errno.ESTALE, errno.ENOTDIR})
+
+
+class Chain(NamedTuple):
+    """One resource's records on a mount, and how to reach them."""
+
+    resource: Resource
+    folder: str
+    files: Files
+    primitive: Primitive
+
+    def positions(self) -> list[int]:
+        """The numbers in the chain's folder, ascending; those below the floor are no records."""
+        try:
+            names = self.files.listdir(f"{self.folder}/chain")
+        except FileNotFoundError:
+            return []
+        return sorted(int(name) for name in names if len(name) == N_DIGITS and name.isdecimal())
+
+    def path(self, n: int) -> str:
+        """Where record n stands."""
+        return f"{self.folder}/chain/{n:0{N_DIGITS}}"
+
+    def text(self, n: int) -> str | None:
+        """Record n as written; None when it is gone."""
+        try:
+            return self.primitive.get(self.path(n))
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise
+
+
+def collect_chain(store: Store, chain: Chain, author: Author, *, keep: int) -> int:
+    """Archives and deletes all records but the newest ``keep``. See the module.
+
+    A crash anywhere leaves either records that are archived and still there, or numbers below the floor: both are dealt
+    with by the next collection.
+    """
+    newest = store.read(chain.resource)
+    if newest is None:
+        return 0
+    floor = max(newest.floor, newest.n - keep + 1)
+    if floor > newest.floor:
+        _archive(chain, newest.floor, floor)
+        settle(store, chain.resource, lambda _n, _now_ms: Raise(author, floor), known=newest)
+    newest = store.read(chain.resource)
+    floor = newest.floor if newest else floor
+    deleted = 0
+    for n in chain.positions():
+        if n < floor:
+            chain.primitive.remove(chain.path(n))
+            deleted += 1
+    now_ms = store.now_ms()
+    _merge(chain)
+    _drop_old(chain, now_ms)
+    return deleted
+
+
+def known_records(chain: Chain) -> list[tuple[Record, str]]:
+    """Every record that the archive and the chain still tell of, with its text, oldest first."""
+    found: dict[int, tuple[Record, str]] = {}
+    segments = _segments(chain)
+    # The chain is read after the list of segments was: what is collected in between stands in a segment that is
+    # listed again below, so that no record falls between the two.
+    live = [(n, text) for n in chain.positions() if (text := chain.text(n)) is not None]
+    for name, _ in {*segments, *_segments(chain)}:
+        for record, text in _lines(chain, name):
+            found[record.n] = (record, text)
+    decoded = [(decode(text, resource=chain.resource, path=chain.path(n)), text) for n, text in live]
+    floor = decoded[-1][0].floor if decoded else 0
+    found.update({record.n: (record, text) for record, text in decoded if record.n >= floor})
+    return [found[n] for n in sorted(found)]
+
+
+def _archive(chain: Chain, first: int, end: int) -> None:
+    """Writes records first … end - 1 to a segment of their own and syncs it."""
+    lines = []
+    for n in chain.positions():
+        if first <= n < end and (text := chain.text(n)) is not None:
+            decode(text, resource=chain.resource, path=chain.path(n))  # damage is told here, and nothing is deleted
+            lines.append(f"{n:0{N_DIGITS}} {text}\n")
+    if lines:
+        _write_segment(chain, lines)
+
+
+def _write_segment(chain: Chain, lines: list[str]) -> str:
+    folder = f"{chain.folder}/history"
+    make_dirs(chain.files, chain.folder, folder)
+    name = f"{lines[0][:N_DIGITS]}-{lines[-1][:N_DIGITS]}-{new_id()}.log"
+    write_new(chain.files, f"{folder}/{name}", "".join(lines).encode())
+    chain.files.sync_dir(folder)
+    return name
+
+
+def _segments(chain: Chain) -> list[tuple[str, int]]:
+    """Names and sizes of the segments, oldest first."""
+    folder = f"{chain.folder}/history"
+    try:
+        names = sorted(name for name in chain.files.listdir(folder) if name.endswith(".log"))
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in names:
+        try:
+            found.append((name, chain.files.stat(f"{folder}/{name}").size_bytes))
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+    return found
+
+
+def _lines(chain: Chain, name: str) -> Iterator[tuple[Record, str]]:
+    """The records of one segment; a segment that is gone, or was cut by a crash while it was written, ends early."""
+    path = f"{chain.folder}/history/{name}"
+    try:
+        data = chain.files.read(path)
+    except OSError as error:
+        if error.errno in _GONE:
+            return
+        raise
+    for line in data.decode(errors="surrogateescape").splitlines():
+        _, _, text = line.partition(" ")
+        try:
+            yield decode(text, resource=chain.resource, path=path), text
+        except (CorruptRecord, NewerFormat):
+            continue  # history is for people and for P18's unknown outcomes: what cannot be read is not known
+
+
+def _merge(chain: Chain) -> None:
+    """Makes one segment of many small ones; each is deleted only after the one that holds its records is durable."""
+    small = [name for name, size_bytes in _segments(chain) if size_bytes < HISTORY_SEGMENT_BYTES]
+    if len(small) <= HISTORY_SEGMENTS_MAX:
+        return
+    texts: dict[int, str] = {}
+    for name in small:
+        for record, text in _lines(chain, name):
+            texts[record.n] = text
+    if texts:
+        _write_segment(chain, [f"{n:0{N_DIGITS}} {texts[n]}\n" for n in sorted(texts)])
+    for name in small:
+        remove_quietly(chain.files, f"{chain.folder}/history/{name}")
+
+
+def _drop_old(chain: Chain, now_ms: int) -> None:
+    segments = _segments(chain)
+    total_bytes = sum(size_bytes for _, size_bytes in segments)
+    for name, size_bytes in segments:
+        path = f"{chain.folder}/history/{name}"
+        try:
+            age_ms = now_ms - chain.files.stat(path).mtime_ns // 1_000_000
+        except FileNotFoundError:
+            continue
+        if age_ms > HISTORY_KEEP_MS or total_bytes > HISTORY_MAX_BYTES:
+            remove_quietly(chain.files, path)
+            total_bytes -= size_bytes

@@ -1,0 +1,257 @@
+"""What kind of workspace this is: probed once, at init, and stored (P28).
+
+``.coordinator/format.json``::
+
+    {
+      "format": 1,             what this folder is laid out as
+      "min_reader": 1,         a library that knows less must not read
+      "min_writer": 1,         … must not write
+      "workspace_id": "…",     fresh per init
+      "primitive": "symlink",  or "directory": how a record is put if absent (primitive.py)
+      "authority": {"mode": "mount", "epoch": 1},
+      "made_by": "agent-coordinator 0.1.0",
+      "made_ms": 1790000000000
+    }
+
+The whole folder is prepared aside and renamed into place: of any number of inits at once one wins, and nobody ever sees
+half a workspace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from coordinator import __version__
+from coordinator.errors import Damaged, NewerFormat, NotAWorkspace, Unsuitable
+from coordinator.files import remove_quietly, remove_tree, write_new
+from coordinator.limits import FORMAT, RECORD_MAX_BYTES
+from coordinator.names import STATE_DIR, new_id
+from coordinator.record.mount import Places, unavailable
+from coordinator.record.primitive import DirectoryPrimitive, SymlinkPrimitive, primitive_named
+from coordinator.record.record import MOUNT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coordinator.files import Files
+    from coordinator.record.primitive import Primitive
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """The content of ``format.json``."""
+
+    format: int
+    min_reader: int
+    min_writer: int
+    workspace_id: str
+    primitive: str
+    authority: dict[str, Any]
+    made_by: str
+    made_ms: int
+
+    def newer_for_writers(self, root: str) -> NewerFormat | None:
+        """The error for every write, when this version may read the workspace but not write it."""
+        if self.min_writer <= FORMAT:
+            return None
+        return _newer(root, self.min_writer, self.made_by, "to be written")
+
+
+def read_format(files: Files, root: str) -> Format:
+    """What kind of workspace ``root`` is.
+
+    Raises:
+        NotAWorkspace: None.
+        NewerFormat: One that this version must not use.
+        Damaged: Its ``format.json`` is not what any version writes.
+        StoreUnavailable: It cannot be read.
+    """
+    path = f"{Places(root).state}/format.json"
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            files.refresh(root)
+        raw = files.read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotAWorkspace(f"{root} is not a workspace: it has no {STATE_DIR}/format.json", path=root) from None
+    except OSError as error:
+        raise unavailable(error, root, "opening the workspace") from error
+    try:
+        told = json.loads(raw)
+        if told["min_reader"] > FORMAT:
+            raise _newer(root, told["min_reader"], told.get("made_by", "an unknown version"), "to be read")
+        found = Format(**{name: told[name] for name in Format.__dataclass_fields__})
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(
+            f"{path} is damaged: {error!r}",
+            resource="",
+            path=path,
+            hint="restore that one file: docs/formats.md shows every field; the resources beside it are untouched",
+        ) from None
+    if primitive_named(found.primitive, files, "") is None:
+        raise Damaged(f"{path} names an unknown primitive {found.primitive!r}", resource="", path=path)
+    return found
+
+
+def _newer(root: str, needs: int, made_by: object, what: str) -> NewerFormat:
+    return NewerFormat(
+        f"the workspace {root} needs format {needs} {what}; this library knows {FORMAT} (it was made by {made_by})",
+        path=root,
+        needs=needs,
+        have=FORMAT,
+    )
+
+
+def make_workspace(files: Files, root: str, primitive: str | None = None) -> Format:
+    """Probes the file system and makes ``root`` a workspace; one that is one already is left as it is.
+
+    Args:
+        files: The seam.
+        root: An existing directory.
+        primitive: ``symlink`` or ``directory``; None: the first of the two that works.
+
+    Raises:
+        Unsuitable: The file system lacks something; says what, and nothing is left behind.
+        NoRoom, StoreUnavailable: It cannot be written.
+    """
+    with contextlib.suppress(NotAWorkspace):
+        return read_format(files, root)
+    prepared = f"{root}/{STATE_DIR}.init-{new_id()}"
+    try:
+        files.mkdir(prepared)
+    except OSError as error:
+        raise unavailable(error, root, "making the workspace") from error
+    try:
+        chosen = _probe(files, prepared, primitive)
+        made = Format(
+            format=FORMAT,
+            min_reader=FORMAT,
+            min_writer=FORMAT,
+            workspace_id=new_id(),
+            primitive=chosen,
+            authority={"mode": MOUNT, "epoch": 1},
+            made_by=f"agent-coordinator {__version__}",
+            made_ms=files.touch(f"{prepared}/clock-probe") // 1_000_000,
+        )
+        files.unlink(f"{prepared}/clock-probe")
+        for folder in ("resources", "clock", "scratch"):
+            files.mkdir(f"{prepared}/{folder}")
+        write_new(files, f"{prepared}/format.json", json.dumps(asdict(made), indent=2).encode() + b"\n")
+        files.sync_dir(prepared)
+        files.rename(prepared, Places(root).state)
+        files.sync_dir(root)
+    except OSError as error:
+        remove_tree(files, prepared)
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+            return _won_by_another(files, root)
+        raise unavailable(error, root, "making the workspace") from error
+    except Unsuitable:
+        remove_tree(files, prepared)
+        raise
+    return made
+
+
+def _won_by_another(files: Files, root: str) -> Format:
+    try:
+        return read_format(files, root)
+    except NotAWorkspace:
+        path = Places(root).state
+        raise Damaged(
+            f"{path} is there, but has no format.json",
+            resource="",
+            path=path,
+            hint="restore format.json from a backup (docs/formats.md), or move the folder away and run init again",
+        ) from None
+
+
+def _probe(files: Files, folder: str, wanted: str | None) -> str:
+    """Tries each thing that the protocol rests on; returns the primitive."""
+    missing: list[str] = []
+    notes: list[str] = []
+    candidates: list[Primitive] = [SymlinkPrimitive(files), DirectoryPrimitive(files, folder)]
+    chosen = ""
+    for candidate in candidates:
+        if wanted in {None, candidate.name} and not chosen:
+            trouble = _try(lambda candidate=candidate: _try_primitive(folder, candidate))  # type: ignore[misc]
+            if trouble:
+                notes.append(f"exclusive creation by {candidate.name}: {trouble}")
+            else:
+                chosen = candidate.name
+    if not chosen:
+        missing += notes
+    for what, trial in (
+        ("flock", lambda: _try_lock(files, f"{folder}/lock-probe")),
+        ("fsync of a file and of a directory", lambda: _try_sync(files, folder)),
+        ("setting a file's time to the server's now", lambda: _try_touch(files, f"{folder}/touch-probe")),
+    ):
+        trouble = _try(trial)
+        if trouble:
+            missing.append(f"{what}: {trouble}")
+    if missing:
+        raise Unsuitable(
+            f"the file system of {folder.rpartition('/')[0]} cannot carry a workspace: {'; '.join(missing)}",
+            path=folder.rpartition("/")[0],
+            missing=missing,
+            hint="use a local disk, EFS, S3 Files or another NFSv4 mount with locking (no nolock, no local_lock)",
+        )
+    return chosen
+
+
+def _try(trial: Callable[[], str]) -> str:
+    """What is wrong; empty when nothing is. Being full or read-only is no fault of the file system's kind."""
+    try:
+        return trial()
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
+            raise
+        return f"{errno.errorcode.get(error.errno or 0, '?')}: {error.strerror}"
+
+
+def _try_primitive(folder: str, primitive: Primitive) -> str:
+    path = f"{folder}/{1:012d}"
+    text = ("v=1/n=1/" + "probe=" + "x" * 200 + "/" + ("y" * 200 + "/") * 5)[: RECORD_MAX_BYTES - 1] + "z"
+    primitive.put(path, text)
+    try:
+        if primitive.get(path) != text:
+            return "what was put is not what is read"
+        try:
+            primitive.put(path, "v=1/n=1/second")
+        except FileExistsError:
+            return "" if primitive.get(path) == text else "a second put changed the first"
+        return "a name can be taken twice"
+    finally:
+        primitive.remove(path)
+
+
+def _try_lock(files: Files, path: str) -> str:
+    first = files.try_lock(path)
+    if first is None:
+        return "a fresh lock file is locked"
+    try:
+        second = files.try_lock(path)
+        if second is not None:
+            second.unlock()
+            return "two descriptors hold one exclusive lock"
+    finally:
+        first.unlock()
+        remove_quietly(files, path)
+    return ""
+
+
+def _try_sync(files: Files, folder: str) -> str:
+    path = f"{folder}/sync-probe"
+    write_new(files, path, b"probe")
+    files.sync_dir(folder)
+    files.rename(path, path + "-2")
+    files.unlink(path + "-2")
+    return ""
+
+
+def _try_touch(files: Files, path: str) -> str:
+    first = files.touch(path)
+    second = files.touch(path)
+    files.unlink(path)
+    return "" if 0 < first <= second else f"it went from {first} to {second}"

@@ -1,0 +1,75 @@
+"""One process's part in a workspace: who it is, and what it acts through. Handed to everything above."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from coordinator.names import new_id
+from coordinator.record.decide import Author
+
+if TYPE_CHECKING:
+    from coordinator.clock import Clock
+    from coordinator.events import Events
+    from coordinator.files import Files
+    from coordinator.record.mount import Places
+    from coordinator.record.store import Store
+
+
+class Member:
+    """An agent, in this process.
+
+    A forked child is another incarnation: it shares the object, and is told apart by its process id, so that it never
+    writes a path of its parent's (P19) nor acts under its parent's leases.
+
+    Attributes:
+        agent: The agent's name.
+        store: The store that rules.
+        files: The seam to the file system.
+        clock: The seam to time.
+        places: Where the workspace keeps what.
+        events: Where events go.
+    """
+
+    def __init__(self, agent: str, store: Store, *, files: Files, clock: Clock, places: Places, events: Events) -> None:
+        self.agent = agent
+        self.store = store
+        self.files = files
+        self.clock = clock
+        self.places = places
+        self.events = events
+        self._life = (os.getpid(), new_id())
+        self._guard = threading.Lock()
+        _members.add(self)
+
+    @property
+    def incarnation(self) -> str:
+        """This life of this process; fresh after a fork."""
+        pid = os.getpid()
+        if self._life[0] != pid:
+            with self._guard:
+                if self._life[0] != pid:
+                    self._life = (pid, new_id())
+        return self._life[1]
+
+    def author(self) -> Author:
+        """A fresh request by this agent."""
+        return Author(new_id(), self.agent, self.incarnation)
+
+    def after_fork(self) -> None:
+        """In a forked child: a lock held by another thread at the fork would never be released here."""
+        self._guard = threading.Lock()
+        self.store.after_fork()
+
+
+_members: weakref.WeakSet[Member] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for member in list(_members):
+        member.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

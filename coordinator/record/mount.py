@@ -1,0 +1,367 @@
+"""The store on a directory: a local disk, or one NFS mount shared by many hosts.
+
+Below ``<workspace>/.coordinator``::
+
+    clock/<incarnation>                           a file whose mtime tells the server's time (now_ms)
+    resources/<name>/@/queue.lock                 flock: queues appenders (P5); permanent, never renamed
+    resources/<name>/@/chain/000000000042         record 42, put if absent (P1); see primitive.py
+    resources/<name>/@/history/<first>-<last>-<id>.log   records that were collected (P18); see collect.py
+    scratch/                                      names that nobody else knows yet
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coordinator.clock import elapsed_max_ms
+from coordinator.errors import BadName, CorruptRecord, NewerFormat, NoRoom, StoreUnavailable
+from coordinator.files import make_dirs, refresh_down
+from coordinator.limits import (
+    APPEND_TRIES,
+    LIST_TRIES,
+    MOUNT_SKEW_MS,
+    N_DIGITS,
+    QUEUE_POLL_MAX_MS,
+    QUEUE_POLL_MIN_MS,
+    QUEUE_WAIT_MAX_MS,
+)
+from coordinator.names import STATE_DIR, STATE_MARK, Resource
+from coordinator.record.collect import Chain, collect_chain, known_records
+from coordinator.record.record import MOUNT, Record, decode, encode
+from coordinator.record.store import Appended, Beaten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from coordinator.clock import Clock
+    from coordinator.files import FileLock, Files
+    from coordinator.record.decide import Author
+    from coordinator.record.primitive import Primitive
+
+_GONE: Final = frozenset({errno.ENOENT, errno.ESTALE, errno.ENOTDIR})
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+_NOT_DONE: Final = _NO_ROOM | {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMLINK, errno.EINVAL}
+
+
+class Places:
+    """Where a workspace keeps what: the only place where these paths are put together."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.state = f"{root}/{STATE_DIR}"
+        self.resources = f"{self.state}/resources"
+        self.clocks = f"{self.state}/clock"
+        self.scratch = f"{self.state}/scratch"
+
+    def of(self, resource: Resource, *parts: str) -> str:
+        """A path below one resource's state folder."""
+        return "/".join((self.resources, resource.state_path, *parts))
+
+
+def unavailable(error: OSError, resource: str, doing: str, *, outcome_unknown: bool = False) -> StoreUnavailable:
+    """What an OSError means to the caller."""
+    kind = NoRoom if error.errno in _NO_ROOM else StoreUnavailable
+    name = errno.errorcode.get(error.errno or 0, "unknown error")
+    where = f" ({error.filename})" if error.filename else ""
+    return kind(
+        f"{doing} {resource!r} failed: {name}: {error.strerror or error}{where}",
+        resource=str(resource),
+        cause=f"{name}: {error.strerror or error}",
+        outcome_unknown=outcome_unknown,
+    )
+
+
+class _Listing(NamedTuple):
+    newest: int  # 0: the chain is empty
+    records: int
+
+
+class MountStore:
+    """Records as exclusive names in a directory. See Store for the contract.
+
+    Args:
+        places: The workspace's paths.
+        files: The seam.
+        clock: This machine's clocks, for waiting only.
+        primitive: What the workspace was made with.
+        clock_name: Name of this process's own clock file.
+        newer: Raised at every write, when the workspace may be read by this version but not written.
+    """
+
+    mode = MOUNT
+    skew_ms = MOUNT_SKEW_MS
+
+    def __init__(
+        self,
+        places: Places,
+        files: Files,
+        clock: Clock,
+        primitive: Primitive,
+        clock_name: str,
+        *,
+        newer: NewerFormat | None = None,
+    ) -> None:
+        self._places = places
+        self._files = files
+        self._clock = clock
+        self._primitive = primitive
+        self._newer = newer
+        self._clock_path = f"{places.clocks}/{clock_name}"
+        self._seen: dict[Resource, Record] = {}
+        self._guard = threading.Lock()
+        self._turns: dict[Resource, threading.Lock] = {}
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def read(self, resource: Resource) -> Record | None:
+        """See Store."""
+        seen = self._seen.get(resource)
+        for _ in range(LIST_TRIES):
+            listing = self._list(resource)
+            if seen and listing.newest == seen.n:
+                return seen
+            if listing.newest == 0 and not seen:
+                return None
+            if seen and listing.newest < seen.n:
+                continue
+            record = self._get(resource, listing.newest)
+            if record:
+                return self._remember(resource, record)
+        raise StoreUnavailable(
+            f"the chain of {resource!r} cannot be read: it shows record {listing.newest}, and "
+            f"{seen.n if seen else 'a newer one'} was there before",
+            resource=resource,
+            cause="the chain went back, or changed at every look",
+            outcome_unknown=False,
+            hint="was the workspace restored from a backup under running agents? Stop them and start them anew",
+        )
+
+    def _list(self, resource: Resource) -> _Listing:
+        """The newest position, from the directory itself (P6): a name is never probed to see whether it is there."""
+        chain = self._places.of(resource, "chain")
+        try:
+            try:
+                names = self._files.listdir(chain)
+            except FileNotFoundError:
+                refresh_down(self._files, self._places.resources, chain)
+                names = self._files.listdir(chain)
+        except FileNotFoundError:
+            return _Listing(0, 0)
+        except OSError as error:
+            raise unavailable(error, resource, "listing the chain of") from error
+        positions = [name for name in names if len(name) == N_DIGITS and name.isdecimal()]
+        return _Listing(int(max(positions, default="0")), len(positions))
+
+    def _get(self, resource: Resource, n: int) -> Record | None:
+        """Record n; None when it is not there (any more)."""
+        path = self._places.of(resource, "chain", f"{n:0{N_DIGITS}}")
+        try:
+            text = self._primitive.get(path)
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            if error.errno == errno.EINVAL:  # not a symbolic link
+                raise CorruptRecord(
+                    f"the record of {resource!r} at {path} is not a symbolic link",
+                    resource=resource,
+                    path=path,
+                    where="the file itself",
+                ) from error
+            raise unavailable(error, resource, "reading the record of") from error
+        record = decode(text, resource=resource, path=path)
+        if record.n != n:
+            raise CorruptRecord(
+                f"the record of {resource!r} at {path} says it is number {record.n}: it was copied or renamed",
+                resource=resource,
+                path=path,
+                where="n",
+            )
+        return record
+
+    def _remember(self, resource: Resource, record: Record) -> Record:
+        with self._guard:
+            seen = self._seen.get(resource)
+            if seen is None or seen.n < record.n:
+                self._seen[resource] = record
+                return record
+            return seen
+
+    # ── appending ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def append(self, resource: Resource, record: Record, *, durable: bool) -> Appended | Beaten:
+        """See Store."""
+        if self._newer:
+            raise self._newer
+        chain = self._places.of(resource, "chain")
+        if not self._put(resource, record, f"{chain}/{record.n:0{N_DIGITS}}"):
+            return self._beaten(resource, record)
+        try:
+            if durable:
+                self._files.sync_dir(chain)
+            return self._confirm(resource, record)
+        except OSError as error:
+            raise unavailable(error, resource, "syncing the chain of", outcome_unknown=True) from error
+
+    def _put(self, resource: Resource, record: Record, path: str) -> bool:
+        """Whether the record stands at its n; every error is looked into, never guessed about (P7)."""
+        text = encode(record)
+        failure: OSError | None = None
+        for _ in range(APPEND_TRIES):
+            try:
+                self._primitive.put(path, text)
+            except FileNotFoundError as error:
+                failure = error
+                self._make_folders(resource)
+            except OSError as error:
+                mine = self._look(resource, record)
+                if mine is not None:
+                    return mine
+                failure = error
+                if error.errno in _NOT_DONE:
+                    break
+            else:
+                return True
+        assert failure is not None  # noqa: S101 - every try failed
+        unknown = failure.errno not in _NOT_DONE | {errno.ENOENT}
+        raise unavailable(failure, resource, "appending to the chain of", outcome_unknown=unknown) from failure
+
+    def _make_folders(self, resource: Resource) -> None:
+        try:
+            make_dirs(self._files, self._places.resources, self._places.of(resource, "chain"))
+            make_dirs(self._files, self._places.state, self._places.scratch)
+        except OSError as error:
+            raise unavailable(error, resource, "making the state folder of") from error
+
+    def _look(self, resource: Resource, record: Record) -> bool | None:
+        """After a failed append, what stands at its n (P7): True mine, False another's, None nothing or unreadable."""
+        try:
+            self._files.refresh(self._places.of(resource, "chain"))
+            found = self._get(resource, record.n)
+            if found is None:  # never there, or there and already collected
+                return False if self._list(resource).newest > record.n else None
+        except (OSError, StoreUnavailable):
+            return None
+        return found.request == record.request
+
+    def _confirm(self, resource: Resource, record: Record) -> Appended | Beaten:
+        """Lists again after an append (P18): below the floor, it was put where a record had been deleted."""
+        listing = self._list(resource)
+        if listing.newest == record.n:
+            return Appended(self._remember(resource, record), listing.records)
+        current = self.read(resource)
+        if current is None or record.n >= current.floor:
+            return Appended(record, listing.records)  # somebody has built on it already
+        return self._beaten(resource, record)
+
+    def _beaten(self, resource: Resource, record: Record) -> Appended | Beaten:
+        """The newest record, unless the archive says that this one had won after all and was collected since."""
+        current = self.read(resource)
+        if current is None:
+            raise StoreUnavailable(
+                f"the chain of {resource!r} vanished", resource=resource, cause="no records", outcome_unknown=True
+            )
+        if record.n < current.floor:
+            found = next((old for old in self.history(resource) if old.n == record.n), None)
+            if found is None:
+                raise StoreUnavailable(
+                    f"whether record {record.n} of {resource!r} was accepted can no longer be told: "
+                    "it was collected while this process stood still",
+                    resource=resource,
+                    cause="below the floor, and not in the archive",
+                    outcome_unknown=True,
+                    hint="read the resource anew and see whether the change is there",
+                )
+            if found.request == record.request:
+                return Appended(record, 0)
+        return Beaten(current)
+
+    # ── the rest of the contract ─────────────────────────────────────────────────────────────────────────────────────
+
+    def now_ms(self) -> int:
+        """The mtime that the server gives to a file of this process's own."""
+        try:
+            return self._files.touch(self._clock_path) // 1_000_000
+        except OSError as error:
+            raise unavailable(error, self._clock_path, "asking the server's time of") from error
+
+    @contextmanager
+    def turn(self, resource: Resource) -> Iterator[None]:
+        """See Store. Waits at most QUEUE_WAIT_MAX_MS, then goes on without: the lock saves work, P1 keeps the truth.
+
+        A process frozen while it holds the lock would otherwise stop everyone for as long as it is frozen.
+        """
+        if self._newer:
+            raise self._newer
+        with self._guard:
+            own = self._turns.setdefault(resource, threading.Lock())
+        has_own = own.acquire(timeout=QUEUE_WAIT_MAX_MS / 1000)  # threads of this process first
+        lock = None
+        try:
+            lock = self._queue(resource)
+            yield
+        finally:
+            if lock:
+                lock.unlock()
+            if has_own:
+                own.release()
+
+    def _queue(self, resource: Resource) -> FileLock | None:
+        path = self._places.of(resource, "queue.lock")
+        pause_ms = QUEUE_POLL_MIN_MS
+        began = self._clock.now()
+        while True:
+            try:
+                lock = self._files.try_lock(path)
+            except FileNotFoundError:
+                self._make_folders(resource)
+                continue
+            except OSError as error:
+                # P31: flock that is refused (ENOLCK, EOPNOTSUPP, quota) is told, and nothing falls back by itself.
+                raise unavailable(error, resource, "queueing (flock) for") from error
+            if lock or elapsed_max_ms(began, self._clock.now()) >= QUEUE_WAIT_MAX_MS:
+                return lock
+            self._clock.pause(pause_ms * random.uniform(0.5, 1.5))
+            pause_ms = min(pause_ms * 1.5, QUEUE_POLL_MAX_MS)
+
+    def history(self, resource: Resource) -> list[Record]:
+        """See Store."""
+        return [record for record, _ in known_records(self._chain(resource))]
+
+    def collect(self, resource: Resource, author: Author, *, keep: int) -> int:
+        """See Store."""
+        try:
+            return collect_chain(self, self._chain(resource), author, keep=keep)
+        except OSError as error:
+            raise unavailable(error, resource, "collecting the chain of") from error
+
+    def _chain(self, resource: Resource) -> Chain:
+        return Chain(resource, self._places.of(resource), self._files, self._primitive)
+
+    def resources(self) -> Iterable[Resource]:
+        """See Store."""
+        try:
+            found = sorted(self._walk(self._places.resources, ""))
+        except OSError as error:
+            raise unavailable(error, self._places.resources, "listing the resources of") from error
+        return [Resource.from_state_path(path) for path in found]
+
+    def _walk(self, folder: str, below: str) -> Iterator[str]:
+        for name in self._files.listdir(folder):
+            path = f"{below}{name}"
+            if name == STATE_MARK:
+                try:
+                    Resource.from_state_path(path)
+                except BadName:
+                    continue  # not of our making
+                yield path
+            elif self._files.stat(f"{folder}/{name}").kind == "directory":
+                yield from self._walk(f"{folder}/{name}", f"{path}/")
+
+    def after_fork(self) -> None:
+        """In a forked child: locks that another thread held at the fork would never be released here."""
+        self._guard = threading.Lock()
+        self._turns = {}

@@ -1,0 +1,9 @@
+"""For users' own tests: a store in memory, a clock that is set by hand, a file system that fails on command."""
+
+from __future__ import annotations
+
+from coordinator.testing.clock import ManualClock
+from coordinator.testing.files import Call, FailAt, InterceptedFiles, PauseAt
+from coordinator.testing.memory import MemoryStore
+
+__all__ = ["Call", "FailAt", "InterceptedFiles", "ManualClock", "MemoryStore", "PauseAt"]

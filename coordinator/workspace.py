@@ -1,0 +1,355 @@
+"""The workspace: one shared directory, opened by one process; hands out leases and documents."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from coordinator import acquire as acquiring
+from coordinator.clock import SYSTEM_CLOCK
+from coordinator.document.document import Document
+from coordinator.document.lease import DocumentLease
+from coordinator.errors import BadName, BadValue, LeaseHeld, NotAWorkspace
+from coordinator.events import Events
+from coordinator.files import SYSTEM_FILES, sweep
+from coordinator.lease import resume as resume_lease
+from coordinator.limits import CLOCK_FILE_KEEP_MS, SCRATCH_KEEP_MS, TTL_DEFAULT_MS
+from coordinator.names import STATE_DIR, Resource, default_agent, new_id, parse_agent
+from coordinator.record.format import Format, make_workspace, read_format
+from coordinator.record.member import Member
+from coordinator.record.mount import MountStore, Places, unavailable
+from coordinator.record.primitive import primitive_named
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from coordinator.clock import Clock
+    from coordinator.events import Event
+    from coordinator.files import Files
+    from coordinator.lease import LostCallback
+    from coordinator.record.record import Record
+    from coordinator.record.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceStatus:
+    """One resource at a glance. Times are the store's clock, Unix milliseconds; ``now_ms`` is when it was looked at.
+
+    ``state`` is ``free``, ``held``, ``detached``, or ``over``: held by one whose time has passed, so that anybody may
+    take it.
+    """
+
+    resource: str
+    state: str
+    holder: str
+    fence: int
+    since_ms: int
+    until_ms: int
+    waiting: int
+    revision: int
+    size_bytes: int
+    conflicts: int
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collection removed."""
+
+    resources: int
+    records: int
+    files: int
+    bytes_freed: int
+
+
+class Workspace:
+    """A shared directory, as one agent in one process sees it. Thread-safe; a forked child may go on using it.
+
+    Args:
+        directory: A directory that ``Workspace.init`` or ``coordinator init`` has made a workspace.
+        agent: Who acts: 1 to 64 ASCII letters, digits, or ``. _ @ + -``. Default: host name and process id.
+        on_event: Called with every Event, in the thread where it happens (P14).
+        files: The file system; for tests and simulators.
+        clock: The clocks; for tests and simulators.
+        store: Where records are kept instead of the directory; for tests and simulators.
+
+    Raises:
+        NotAWorkspace: The directory is none. A mount that is not there looks like this: nothing is made silently.
+        NewerFormat: It was made by a newer version.
+        BadName: The agent's name.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        agent: str | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        files: Files = SYSTEM_FILES,
+        clock: Clock = SYSTEM_CLOCK,
+        store: Store | None = None,
+    ) -> None:
+        name = parse_agent(agent) if agent is not None else default_agent()
+        places = Places(files.realpath(os.fspath(directory)))
+        self._format = read_format(files, places.root)
+        if store is None:
+            primitive = primitive_named(self._format.primitive, files, places.scratch)
+            assert primitive is not None  # noqa: S101 - read_format refused an unknown one
+            store = MountStore(
+                places, files, clock, primitive, new_id(), newer=self._format.newer_for_writers(places.root)
+            )
+        self._member = Member(name, store, files=files, clock=clock, places=places, events=Events(on_event))
+        self._documents: dict[Resource, Document] = {}
+
+    @classmethod
+    def init(
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        agent: str | None = None,
+        primitive: str | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        files: Files = SYSTEM_FILES,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> Workspace:
+        """Makes a directory a workspace, and opens it. One that is one already is just opened.
+
+        Args:
+            directory: Must exist: a mount point that is missing must not become a folder on the local disk.
+            agent: As for ``Workspace``.
+            primitive: ``symlink`` or ``directory``: how records are put (docs/formats.md). Default: what works, probed.
+            on_event: As for ``Workspace``.
+            files: As for ``Workspace``.
+            clock: As for ``Workspace``.
+
+        Raises:
+            NotAWorkspace: The directory does not exist.
+            Unsuitable: The file system lacks something that the protocol rests on; says what.
+            NoRoom, StoreUnavailable: It cannot be written.
+        """
+        root = files.realpath(os.fspath(directory))
+        if primitive not in {None, "symlink", "directory"}:
+            raise BadValue(f"{primitive!r} is no primitive", argument="primitive", value=primitive)
+        try:
+            files.refresh(root)
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotAWorkspace(
+                f"{root} is not a directory", path=root, hint="make it first; if it is a mount, is it mounted?"
+            ) from None
+        except OSError as error:
+            raise unavailable(error, root, "opening the directory") from error
+        made = make_workspace(files, root, primitive)
+        if primitive is not None and made.primitive != primitive:
+            raise BadValue(
+                f"{root} is a workspace already, with the primitive {made.primitive!r}",
+                argument="primitive",
+                value=primitive,
+            )
+        return cls(root, agent=agent, on_event=on_event, files=files, clock=clock)
+
+    # ── facts ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def directory(self) -> str:
+        """The workspace's directory, with symbolic links resolved."""
+        return self._member.places.root
+
+    @property
+    def agent(self) -> str:
+        """Who acts."""
+        return self._member.agent
+
+    @property
+    def format(self) -> Format:
+        """What kind of workspace it is."""
+        return self._format
+
+    def __repr__(self) -> str:
+        return f"<Workspace {self.directory!r} agent={self.agent!r}>"
+
+    # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def lease(
+        self,
+        name: str,
+        *,
+        ttl: float = TTL_DEFAULT_MS / 1000,
+        wait: float | None = 0,
+        cancel: threading.Event | None = None,
+        ends_in: float | None = None,
+        renew_in_background: bool = False,
+        on_lost: LostCallback | None = None,
+    ) -> DocumentLease:
+        """Acquires the lease on a name. It is held when this returns; use it as a context manager, or release it.
+
+        Args:
+            name: A path in the workspace (``tasks.json``), or a path-like name of something outside (``deploy/prod``).
+            ttl: Seconds that it lasts without renewal: how long others wait should this process die.
+            wait: Seconds to wait for it; 0 tries once, None waits for as long as it takes.
+            cancel: An event that ends the waiting when it is set.
+            ends_in: Seconds after which this host is dead for certain (a Lambda's remaining time, P13).
+            renew_in_background: Renew by a thread. Without it, ``check()`` and ``commit()`` renew.
+            on_lost: Called once with the LeaseLost, should it be lost before it is released.
+
+        Raises:
+            LeaseHeld: Not to be had in that time; says who holds it, with which fence, since and until when.
+            AcquireCancelled: ``cancel`` was set.
+            BadName, BadValue: The name, or a figure out of its limits.
+            StoreUnavailable: A retry is safe.
+        """
+        resource = self._resource(name)
+        granted = acquiring.acquire(
+            self._member,
+            resource,
+            ttl_ms=_millis(ttl, "ttl"),
+            wait_ms=None if wait is None else _millis(wait, "wait"),
+            ends_in_ms=0 if ends_in is None else max(_millis(ends_in, "ends_in"), 1),
+            cancel=cancel,
+        )
+        document = self._document(resource)
+        return DocumentLease(
+            self._member, resource, granted, document, on_lost=on_lost, renew_in_background=renew_in_background
+        )
+
+    def try_lease(self, name: str, *, ttl: float = TTL_DEFAULT_MS / 1000, **options: Any) -> DocumentLease | None:
+        """``lease`` with ``wait=0`` that returns None instead of raising LeaseHeld."""
+        try:
+            return self.lease(name, ttl=ttl, wait=0, **options)
+        except LeaseHeld:
+            return None
+
+    def resume(
+        self, token: str, *, renew_in_background: bool = False, on_lost: LostCallback | None = None
+    ) -> DocumentLease:
+        """Takes up a lease that was detached, here or in another process (P12).
+
+        Raises:
+            LeaseLost: It ran out, was taken, or the token was used already.
+            BadValue: It is no token.
+        """
+        resource, granted = resume_lease(self._member, token)
+        return DocumentLease(
+            self._member,
+            resource,
+            granted,
+            self._document(resource),
+            on_lost=on_lost,
+            renew_in_background=renew_in_background,
+        )
+
+    def request_release(self, name: str, *, grace: float = 10) -> bool:
+        """Asks whoever holds a lease to let go (it sees ``lease.wanted``), and waits at most ``grace`` seconds.
+
+        Returns:
+            True when that holder no longer holds it, or nobody did; False when the time was over.
+        """
+        return acquiring.request_release(self._member, self._resource(name), _millis(grace, "grace"))
+
+    def break_lease(self, name: str, *, fence: int) -> None:
+        """Frees a lease by force, if its fence is still this one. Its holder is fenced out: it can commit nothing more.
+
+        Raises:
+            LeaseLost: It is not held with that fence (any more).
+        """
+        acquiring.break_lease(self._member, self._resource(name), fence)
+
+    # ── documents ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def document(self, name: str) -> Document:
+        """The document behind a path; nothing is read or made yet.
+
+        Raises:
+            BadName: The name.
+        """
+        return self._document(self._resource(name))
+
+    def _document(self, resource: Resource) -> Document:
+        return self._documents.setdefault(resource, Document(self._member, resource))
+
+    # ── looking after it ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def status(self) -> list[ResourceStatus]:
+        """Every resource that was ever leased or committed."""
+        return [self.status_of(name) for name in self._member.store.resources()]
+
+    def status_of(self, name: str) -> ResourceStatus:
+        """One resource; ``free`` with fence 0 if it was never leased."""
+        resource = self._resource(name)
+        record = self._member.store.read(resource)
+        now_ms = self._member.store.now_ms()
+        lease, head = (record.lease, record.head) if record else (None, None)
+        over = lease is not None and now_ms > lease.until_ms + self._member.store.skew_ms
+        state = "free" if lease is None else "over" if over else "detached" if lease.detached else "held"
+        return ResourceStatus(
+            resource=str(resource),
+            state=state,
+            holder=lease.agent if lease else "",
+            fence=lease.fence if lease else 0,
+            since_ms=lease.granted_ms if lease else record.freed_ms if record else 0,
+            until_ms=lease.until_ms if lease else 0,
+            waiting=len(record.waiting) if record else 0,
+            revision=record.revision if record else 0,
+            size_bytes=head.size_bytes if head else 0,
+            conflicts=len(self._document(resource).conflicts()),
+            now_ms=now_ms,
+        )
+
+    def history(self, name: str) -> list[Record]:
+        """Every record of a resource that is still known, oldest first (P14): who was granted it, when, and why."""
+        return self._member.store.history(self._resource(name))
+
+    def collect(self) -> Collected:
+        """Archives old records and deletes what nobody can need any more, in all resources (P18). Safe at any time."""
+        records = files = freed_bytes = 0
+        resources = list(self._member.store.resources())
+        for resource in resources:
+            done = self._document(resource).collect()
+            records, files, freed_bytes = records + done[0], files + done[1], freed_bytes + done[2]
+        files += self._sweep()
+        return Collected(len(resources), records, files, freed_bytes)
+
+    def _sweep(self) -> int:
+        """Removes what killed processes left: scratch, and clock files (a live process makes its own anew)."""
+        member, now_ms = self._member, self._member.store.now_ms()
+        try:
+            scratch = sweep(member.files, member.places.scratch, now_ms - SCRATCH_KEEP_MS)
+            return scratch + sweep(member.files, member.places.clocks, now_ms - CLOCK_FILE_KEEP_MS)
+        except OSError as error:
+            raise unavailable(error, member.places.state, "sweeping") from error
+
+    def _resource(self, name: str) -> Resource:
+        """A user's name in canonical form: two paths to one file must be one lease.
+
+        Raises:
+            BadName: Also when it leads out of the workspace through a symbolic link.
+        """
+        resource = Resource.parse(name)
+        root = self._member.places.root
+        try:
+            real = self._member.files.realpath(f"{root}/{resource}")
+        except OSError as error:
+            raise unavailable(error, resource, "resolving") from error
+        if real == f"{root}/{resource}":
+            return resource
+        if not real.startswith(f"{root}/"):
+            raise BadName(
+                f"{name!r} leads out of the workspace, to {real}, through a symbolic link",
+                name=name,
+                hint="lease a path inside the workspace",
+            )
+        if real.startswith(f"{root}/{STATE_DIR}/") or real == f"{root}/{STATE_DIR}":
+            raise BadName(f"{name!r} leads into the coordinator's own folder, through a symbolic link", name=name)
+        return Resource.parse(real.removeprefix(f"{root}/"))
+
+
+def _millis(seconds: Any, argument: str) -> int:
+    """Seconds as whole milliseconds.
+
+    Raises:
+        BadValue: Not a finite, non-negative number.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+        raise BadValue(f"{argument}={seconds!r} is not a number of seconds", argument=argument, value=seconds)
+    return round(seconds * 1000)
