@@ -132,9 +132,10 @@ class _Acquisition:
         mark = self._member.clock.now()
         record = self._member.store.read(self._resource)
         self._watch.see(record)
-        look = decide(record, self._request(0, 0), self._watch.readings())
-        if isinstance(look, Refusal):
-            return self._moved_or(look)
+        if record is not None and (record.lease or record.waiting):  # else there is nothing to look at the time for
+            look = decide(record, self._request(0, 0), self._watch.readings())
+            if isinstance(look, Refusal):
+                return self._moved_or(look)
         decision = settle(self._member.store, self._resource, self._request, known=record, spans=self._watch.spans)
         if isinstance(decision, Refusal):
             return self._moved_or(decision)

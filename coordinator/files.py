@@ -219,9 +219,10 @@ class SystemFiles:
 
     def create(self, path: str, mode: int | None = None) -> NewFile:
         """See Files."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        if mode is not None:
-            os.fchmod(descriptor, mode)
+        wanted = 0o666 if mode is None else mode
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, wanted)
+        if mode is not None and stat_bits.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+            os.fchmod(descriptor, mode)  # a round trip on NFS, only when the umask took something away
         return _SystemNewFile(descriptor)
 
     def symlink(self, target: str, path: str) -> None:
@@ -297,6 +298,9 @@ def make_dirs(files: Files, top: str, path: str) -> None:
     try:
         files.mkdir(path)
     except FileExistsError:
+        # On NFS the name may still be cached as absent here, although the server has it: mkdir says EEXIST, and opening
+        # it ENOENT, until its parent was opened (P6; seen on real clients).
+        files.refresh(parent)
         files.refresh(path)  # NotADirectoryError when a file is in the way
     files.sync_dir(parent)
 

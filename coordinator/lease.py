@@ -15,7 +15,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from coordinator.clock import elapsed_max_ms
+from coordinator.clock import elapsed_max_ms, elapsed_min_ms
 from coordinator.errors import BadValue, LeaseLost, StaleFence, StoreUnavailable
 from coordinator.events import Event
 from coordinator.limits import RENEW_PERCENT, TRUST_PERCENT
@@ -151,7 +151,7 @@ class Lease:
         self._refuse_child()
         with self._lock:
             self._refuse_when_over()
-            if self.remaining * 1000 <= self._held.ttl_ms * TRUST_PERCENT * (100 - RENEW_PERCENT) / 10_000:
+            if self._is_half_used():
                 self.renew()
                 return
             record = self._member.store.read(self._resource)
@@ -161,7 +161,7 @@ class Lease:
 
     def renew(self) -> None:
         """Starts the ttl anew. Idempotent. Raises as ``check`` does."""
-        self._act(lambda author, _n: Renew(author, self._held.lease_id, self.fence))
+        self._act(lambda author, _n: Renew(author, self._held.lease_id, self.fence), renews=True)
 
     def release(self) -> None:
         """Lets go. A second call does nothing.
@@ -176,7 +176,7 @@ class Lease:
                 return
             if self._lost and self._lost.reason != "expired":
                 raise self._lost
-            self._settle(lambda author, _n: Release(author, self._held.lease_id, self.fence))
+            self._settle(lambda author, _n: Release(author, self._held.lease_id, self.fence), renews=False)
             self._close()
             self._tell("released")
 
@@ -187,7 +187,7 @@ class Lease:
         """
         self._refuse_child()
         with self._lock:
-            self._act(lambda author, _n: Detach(author, self._held.lease_id, self.fence))
+            self._act(lambda author, _n: Detach(author, self._held.lease_id, self.fence), renews=True)
             self._close()
             return f"v1.{self.fence}.{self._held.lease_id}.{self._resource}"
 
@@ -216,15 +216,15 @@ class Lease:
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _act(self, request_for: Callable[[Author, int], Request]) -> Record:
+    def _act(self, request_for: Callable[[Author, int], Request], *, renews: bool) -> Record:
         """Carries one holder's request through, under trust (P10)."""
         self._refuse_child()
         with self._lock:
             self._refuse_when_over()
-            return self._settle(request_for)
+            return self._settle(request_for, renews=renews)
 
-    def _settle(self, request_for: Callable[[Author, int], Request]) -> Record:
-        """Decides the request at the record; the trust begins anew at the moment before it was made."""
+    def _settle(self, request_for: Callable[[Author, int], Request], *, renews: bool) -> Record:
+        """Decides the request at the record; if it renews, the trust begins anew at the moment before it was made."""
         author = self._member.author()
         mark = self._member.clock.now()
         decision = settle(
@@ -233,14 +233,26 @@ class Lease:
             lambda n, _now_ms: request_for(author, n),
             known=self._record,
             spans=self._spans,
+            reckoned_ms=None if renews else self._reckoned_ms,
+            queued=False,
         )
         if isinstance(decision, Refusal):
             if decision.why is Why.REVISION:
                 self._record = decision.record
                 raise RevisionMoved(decision.record)
             raise self._find_out(decision.record, decision.why)
-        self._record, self._mark = decision.record, mark
+        self._record = decision.record
+        if renews and decision.record.lease:
+            self._held, self._mark = decision.record.lease, mark
         return decision.record
+
+    def _reckoned_ms(self) -> int:
+        """The store's time, reckoned from the last renewal; rather too early than too late."""
+        return self._held.renewed_ms + elapsed_min_ms(self._mark, self._member.clock.now())
+
+    def _is_half_used(self) -> bool:
+        """Whether it is time to renew (P11)."""
+        return self.remaining * 1000 <= self._held.ttl_ms * TRUST_PERCENT * (100 - RENEW_PERCENT) / 10_000
 
     def _spans(self, _record: Record | None) -> Spans:
         now = self._member.clock.now()

@@ -46,8 +46,8 @@ QUEUE_POLL_MAX_MS: Final = 20
 APPEND_TRIES: Final = 5  # P7: the same append again, after an error that left nothing behind
 DECIDE_TRIES: Final = 1000  # P1: each one means that somebody else made progress
 LIST_TRIES: Final = 50  # P6: a listed name was collected meanwhile: list again
-CHAIN_KEEP: Final = 64  # records left by a collection
-CHAIN_MAX: Final = 192  # a collection is due above this many
+CHAIN_KEEP: Final = 32  # records left by a collection
+CHAIN_MAX: Final = 96  # a collection is due above this many
 HISTORY_SEGMENTS_MAX: Final = 16  # small archive segments before they are merged into one
 HISTORY_SEGMENT_BYTES: Final = 1 << 20  # a merged segment of this size is left alone
 HISTORY_KEEP_MS: Final = 30 * 24 * 3600 * 1000
@@ -59,6 +59,7 @@ ORPHAN_KEEP_MS: Final = 7 * 24 * 3600 * 1000  # refused content stays in snap/ t
 CLOCK_FILE_KEEP_MS: Final = 24 * 3600 * 1000
 SCRATCH_KEEP_MS: Final = 24 * 3600 * 1000
 SNAPSHOT_BYTES_DUE: Final = 64 << 20  # committed by one process since it last collected
+HEADS_KNOWN_MAX: Final = 64  # a document, in memory
 PUBLISH_TRIES: Final = 100  # P16: each one means that the head moved
 
 # ── formats ──────────────────────────────────────────────────────────────────────────────────────────────────────────

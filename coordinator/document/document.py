@@ -113,7 +113,10 @@ class Document:
             CorruptSnapshot, CorruptRecord: The committed content cannot be had; the error says which file.
             StoreUnavailable: A retry is safe.
         """
-        record = self._member.store.read(self._resource)
+        return self.content_of(self._member.store.read(self._resource), fresh=True)
+
+    def content_of(self, record: Record | None, *, fresh: bool = False) -> Content:
+        """``content``, for a caller that knows the newest record: a lease's holder, the only one who commits."""
         if record is None or record.head is None:
             data = self._view.read()
             if data is None:
@@ -126,7 +129,7 @@ class Document:
             assert record is not None  # noqa: S101 - it had a head
             assert record.head is not None  # noqa: S101 - and keeps one
             last = self._last = Content(data, record.revision, record.head.sha256)
-        self._refresh_view(record, last.data)
+        self._refresh_view(record, last.data, fresh=fresh)
         return last
 
     def read(self) -> bytes:
@@ -234,7 +237,7 @@ class Document:
         return render(value, like, self.name)
 
     def _put(self, data: bytes, record: Record | None, if_revision: int, why: str = "") -> Receipt:
-        draft = Draft(self._member, self._resource, data, (record.n if record else 0) + 1)
+        draft = Draft(self._member, self._resource, data, record)
         author = self._member.author()
         try:
             decision = settle(
@@ -314,9 +317,9 @@ class Document:
             self._collect_when_due(record)
         return Receipt(head.revision, head.sha256, head.fence, "fresh" if view else "stale", conflicts)
 
-    def _refresh_view(self, record: Record, data: bytes) -> tuple[bool, tuple[str, ...]]:
+    def _refresh_view(self, record: Record, data: bytes, *, fresh: bool = True) -> tuple[bool, tuple[str, ...]]:
         try:
-            done = self._view.refresh(record, data)
+            done = self._view.refresh(record, data, fresh=fresh)
         except (StoreUnavailable, BadName) as error:
             self._tell("view_failed", reason=getattr(error, "cause", error.message))
             return False, ()

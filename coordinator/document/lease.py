@@ -52,14 +52,14 @@ class DocumentLease(Lease):
             LeaseLost, StoreUnavailable: As ``check``; also CorruptSnapshot, as ``Document.read``.
         """
         self._adopt()
-        return self._document.read()
+        return self._document.content_of(self._record).data
 
     def read_json(self) -> Any:
         """The newest content as a value. Raises MalformedDocument besides."""
         return parse(self.read(), self.resource)
 
     def commit(self, data: bytes, *, if_revision: int | None = None) -> Receipt:
-        """Commits new content. When it returns, the content is durable and decided; it also renews the lease.
+        """Commits new content; when it returns, that is durable and decided. Renews the lease first when that is due.
 
         Args:
             data: The whole content.
@@ -111,7 +111,7 @@ class DocumentLease(Lease):
     def _commit(self, data: bytes, if_revision: int | None, why: str = "") -> Receipt:
         self._refuse_child()
         with self._lock:
-            draft = Draft(self._member, self._resource, data, self._record.n + 1)
+            draft = Draft(self._member, self._resource, data, self._record)
             try:
                 record = self._act_on(draft, if_revision, why)
             except LeaseLost as lost:
@@ -129,7 +129,9 @@ class DocumentLease(Lease):
         def request_for(author: Author, n: int) -> Request:
             return Commit(author, self._held.lease_id, self.fence, draft.aim(n), if_revision, why)
 
-        return self._act(request_for)
+        if self._is_half_used() and not self._closed and not self._lost and self.remaining > 0:
+            self.renew()
+        return self._act(request_for, renews=False)
 
     def _fenced_out(self, lost: LeaseLost, kept: str) -> LeaseLost:
         """The error again, telling where the refused content lies."""

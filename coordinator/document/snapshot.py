@@ -45,16 +45,18 @@ class Draft:
         member: Whose.
         resource: Of what.
         data: The content; kept in memory until the commit is decided, should the file be collected meanwhile.
-        n: The record that is to name it, as far as that can be told.
+        before: The newest record, as far as that is known: the next one is to name this content.
     """
 
-    def __init__(self, member: Member, resource: Resource, data: bytes, n: int) -> None:
+    def __init__(self, member: Member, resource: Resource, data: bytes, before: Record | None) -> None:
         self._member = member
+        # With content committed before, the folder is there, and was durable before that content was.
+        self._first = before is None or before.head is None
         self._resource = resource
         self._data = data
         self._sha256 = sha256_of(data)
         self._n = 0
-        self.aim(n)
+        self.aim(before.n + 1 if before else 1)
 
     def aim(self, n: int) -> Head:
         """Makes the snapshot the one of record n, durable under its name, and returns the head that names it."""
@@ -95,7 +97,8 @@ class Draft:
         files, place = self._member.files, self._member.places.of(self._resource)
         scratch = f"{self._member.places.scratch}/{new_id()}"
         try:
-            make_dirs(files, self._member.places.resources, f"{place}/{folder}")
+            if self._first or folder != "snap":
+                make_dirs(files, self._member.places.resources, f"{place}/{folder}")
             write_new(files, scratch, self._data)
             try:
                 files.rename(scratch, self._path(folder, head))

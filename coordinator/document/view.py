@@ -24,7 +24,7 @@ from coordinator.document.snapshot import read_head, sha256_of
 from coordinator.errors import BadName
 from coordinator.events import Event
 from coordinator.files import make_dirs, remove_quietly, write_new
-from coordinator.limits import PUBLISH_TRIES
+from coordinator.limits import HEADS_KNOWN_MAX, PUBLISH_TRIES
 from coordinator.names import new_id
 from coordinator.record.mount import unavailable
 
@@ -67,6 +67,7 @@ class View:
         self._resource = resource
         self.path = f"{member.places.root}/{resource}"
         self._shown: tuple[Stat, str] | None = None  # the file as last looked at, and its sha256
+        self._heads: dict[str, None] = {}  # sha256 of heads seen lately: saves reading the history to know an old one
 
     def read(self) -> bytes | None:
         """What the plain file says now; None when there is none.
@@ -99,18 +100,20 @@ class View:
                 return Shows.NOTHING
             self._shown = (facts, sha256_of(data))
         sha256 = self._shown[1]
-        if sha256 == head.sha256 and facts.kind == "file":
+        self._know(head.sha256)
+        if facts.kind != "file":
+            return Shows.EDITED
+        if sha256 == head.sha256:
             return Shows.HEAD
-        history = self._member.store.history(self._resource)
-        earlier = {record.head.sha256 for record in history if record.head}
-        return Shows.EARLIER if sha256 in earlier and facts.kind == "file" else Shows.EDITED
+        return Shows.EARLIER if self._was_head(sha256) else Shows.EDITED
 
-    def refresh(self, record: Record, data: bytes | None = None) -> Refreshed:
+    def refresh(self, record: Record, data: bytes | None = None, *, fresh: bool = True) -> Refreshed:
         """Makes the plain file show the newest content (P16).
 
         Args:
             record: The newest record, as far as the caller knows.
             data: Its content, when the caller has it.
+            fresh: The record was read or appended just now; else it is read anew before anything is replaced by it.
 
         Raises:
             StoreUnavailable, NoRoom: It could not be written. The content is committed all the same.
@@ -122,6 +125,9 @@ class View:
                 if record.head is None:
                     break
                 shows = self.shows(record.head)
+                if shows is not Shows.HEAD and not fresh:
+                    record, data, fresh = self._member.store.read(self._resource) or record, None, True
+                    continue
                 if shows is Shows.EDITED:
                     conflicts += self._keep_edit()
                 if shows is not Shows.HEAD:
@@ -130,6 +136,8 @@ class View:
                         record = newest or record
                     self._replace(record, data)
                     changed = True
+                elif not changed:
+                    break
                 # Listed again: while this one was being written, or its writer frozen, the head may have moved.
                 newest = self._member.store.read(self._resource)
                 if newest is None or newest.head == record.head:
@@ -150,6 +158,17 @@ class View:
             raise unavailable(error, self._resource, "listing the conflicts of") from error
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _know(self, sha256: str) -> None:
+        self._heads[sha256] = None
+        while len(self._heads) > HEADS_KNOWN_MAX:
+            del self._heads[next(iter(self._heads))]
+
+    def _was_head(self, sha256: str) -> bool:
+        if sha256 in self._heads:
+            return True
+        history = self._member.store.history(self._resource)
+        return any(record.head is not None and record.head.sha256 == sha256 for record in history)
 
     def _open_folder(self) -> None:
         # A replaced file is read stale by name for up to 30 s on NFS until its directory is opened (P6).

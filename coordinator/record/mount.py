@@ -197,6 +197,8 @@ class MountStore:
         if self._newer:
             raise self._newer
         chain = self._places.of(resource, "chain")
+        if record.n == 1:  # whoever put a later one has read this one, so its folders were durable before it was
+            self._make_folders(resource)
         if not self._put(resource, record, f"{chain}/{record.n:0{N_DIGITS}}"):
             return self._beaten(resource, record)
         try:
@@ -318,7 +320,7 @@ class MountStore:
                 lock = self._files.try_lock(path)
             except FileNotFoundError:
                 self._make_folders(resource)
-                continue
+                lock = None
             except OSError as error:
                 # P31: flock that is refused (ENOLCK, EOPNOTSUPP, quota) is told, and nothing falls back by itself.
                 raise unavailable(error, resource, "queueing (flock) for") from error
