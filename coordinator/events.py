@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 # kind -> logging level, by number so that logging (6 ms) is not imported for those who do not use it
 LEVELS: Final = {
@@ -61,8 +63,8 @@ class Events:
     """Where a workspace's events go.
 
     Args:
-        listener: Called with each event, in the thread where it happened. What it raises goes to the caller: a listener
-            that must not disturb catches its own errors.
+        listener: Called with each event, in the thread where it happened. What it raises is logged and goes no further:
+            a commit that stands must not look as if it had failed.
     """
 
     def __init__(self, listener: Callable[[Event], None] | None = None) -> None:
@@ -72,10 +74,21 @@ class Events:
         """Hands one event on."""
         logging = sys.modules.get("logging")
         if logging is not None:
-            facts = {key: value for key, value in asdict(event).items() if value}
             logger = logging.getLogger("coordinator")
             if not logger.handlers:  # a library stays silent until its program sets logging up
                 logger.addHandler(logging.NullHandler())
-            logger.log(LEVELS[event.kind], "%s %s", event.kind, facts, extra={"coordinator": facts})
+            if logger.isEnabledFor(LEVELS[event.kind]):
+                facts = {key: value for key, value in asdict(event).items() if value}
+                logger.log(LEVELS[event.kind], "%s %s", event.kind, facts, extra={"coordinator": facts})
         if self._listener:
-            self._listener(event)
+            call_safely(self._listener, event)
+
+
+def call_safely(callback: Callable[[T], None], argument: T) -> None:
+    """Calls a user's callback; what it raises is logged."""
+    try:
+        callback(argument)
+    except Exception:
+        import logging  # noqa: PLC0415 - see LEVELS
+
+        logging.getLogger("coordinator").exception("the callback %r failed", callback)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from coordinator.clock import elapsed_max_ms, elapsed_min_ms
 from coordinator.errors import BadValue, LeaseLost, StaleFence, StoreUnavailable
-from coordinator.events import Event
+from coordinator.events import Event, call_safely
 from coordinator.limits import RENEW_PERCENT, TRUST_PERCENT
 from coordinator.names import Resource, is_id, new_id
 from coordinator.record.agree import Refusal, Spans, settle
@@ -174,7 +174,7 @@ class Lease:
         with self._lock:
             if self._closed:
                 return
-            if self._lost and self._lost.reason != "expired":
+            if self._lost and self._lost.reason not in {"expired", "ended"}:
                 raise self._lost
             self._settle(lambda author, _n: Release(author, self._held.lease_id, self.fence), renews=False)
             self._close()
@@ -301,7 +301,7 @@ class Lease:
         if first:
             self._tell("lost", reason=error.reason, holder=error.successor)
             if self._on_lost:
-                self._on_lost(error)
+                call_safely(self._on_lost, error)
         return error
 
     def _ended_by(self, newest: Record) -> Record:

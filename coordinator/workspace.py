@@ -10,7 +10,7 @@ from coordinator import acquire as acquiring
 from coordinator.clock import SYSTEM_CLOCK
 from coordinator.document.document import Document
 from coordinator.document.lease import DocumentLease
-from coordinator.errors import BadName, BadValue, LeaseHeld, NotAWorkspace
+from coordinator.errors import BadName, BadValue, Damaged, LeaseHeld, NewerFormat, NotAWorkspace
 from coordinator.events import Events
 from coordinator.files import SYSTEM_FILES, sweep
 from coordinator.lease import resume as resume_lease
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 class ResourceStatus:
     """One resource at a glance. Times are the store's clock, Unix milliseconds; ``now_ms`` is when it was looked at.
 
-    ``state`` is ``free``, ``held``, ``detached``, or ``over``: held by one whose time has passed, so that anybody may
-    take it.
+    ``state`` is ``free``, ``held``, ``detached``, ``over`` (held by one whose time has passed, so that anybody may take
+    it) or ``damaged`` (its newest record cannot be read; ``trouble`` says what and where).
     """
 
     resource: str
@@ -52,16 +52,18 @@ class ResourceStatus:
     size_bytes: int
     conflicts: int
     now_ms: int
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a collection removed."""
+    """What a collection removed. ``trouble`` names the resources that it left alone, with the reason."""
 
     resources: int
     records: int
     files: int
     bytes_freed: int
+    trouble: tuple[str, ...] = ()
 
 
 class Workspace:
@@ -272,7 +274,15 @@ class Workspace:
 
     def status(self) -> list[ResourceStatus]:
         """Every resource that was ever leased or committed."""
-        return [self.status_of(name) for name in self._member.store.resources()]
+        return [self._status_or_trouble(name) for name in self._member.store.resources()]
+
+    def _status_or_trouble(self, resource: Resource) -> ResourceStatus:
+        """One damaged resource must not hide the others."""
+        try:
+            return self.status_of(resource)
+        except (Damaged, NewerFormat) as error:
+            now_ms = self._member.store.now_ms()
+            return ResourceStatus(str(resource), "damaged", "", 0, 0, 0, 0, 0, 0, 0, now_ms, str(error))
 
     def status_of(self, name: str) -> ResourceStatus:
         """One resource; ``free`` with fence 0 if it was never leased."""
@@ -304,11 +314,16 @@ class Workspace:
         """Archives old records and deletes what nobody can need any more, in all resources (P18). Safe at any time."""
         records = files = freed_bytes = 0
         resources = list(self._member.store.resources())
+        trouble = []
         for resource in resources:
-            done = self._document(resource).collect()
+            try:
+                done = self._document(resource).collect()
+            except (Damaged, NewerFormat) as error:
+                trouble.append(str(error))
+                continue
             records, files, freed_bytes = records + done[0], files + done[1], freed_bytes + done[2]
         files += self._sweep()
-        return Collected(len(resources), records, files, freed_bytes)
+        return Collected(len(resources), records, files, freed_bytes, tuple(trouble))
 
     def _sweep(self) -> int:
         """Removes what killed processes left: scratch, and clock files (a live process makes its own anew)."""

@@ -9,7 +9,7 @@ from coordinator.acquire import moved_error
 from coordinator.document.json_text import parse, render
 from coordinator.document.snapshot import Draft, collect_snapshots, read_head, read_snapshot, sha256_of
 from coordinator.document.view import Refreshed, View
-from coordinator.errors import BadName, BadValue, LeaseHeld, NoSuchDocument, RevisionConflict, StoreUnavailable
+from coordinator.errors import BadValue, CoordinatorError, LeaseHeld, NoSuchDocument, RevisionConflict, StoreUnavailable
 from coordinator.events import Event
 from coordinator.limits import CHAIN_KEEP, DOCUMENT_MAX_BYTES, SNAPSHOT_BYTES_DUE
 from coordinator.record.agree import Refusal, settle
@@ -106,6 +106,8 @@ class Document:
     def content(self) -> Content:
         """The newest content and its revision; repairs the plain file if it shows anything else (P16).
 
+        A plain file that was edited is left alone while anybody holds the lease: the holder may be at work in it.
+
         Never older than what this process has seen. A file that was never committed is revision 0.
 
         Raises:
@@ -113,9 +115,10 @@ class Document:
             CorruptSnapshot, CorruptRecord: The committed content cannot be had; the error says which file.
             StoreUnavailable: A retry is safe.
         """
-        return self.content_of(self._member.store.read(self._resource), fresh=True)
+        record = self._member.store.read(self._resource)
+        return self.content_of(record, fresh=True, leave_edits=record is not None and record.lease is not None)
 
-    def content_of(self, record: Record | None, *, fresh: bool = False) -> Content:
+    def content_of(self, record: Record | None, *, fresh: bool = False, leave_edits: bool = False) -> Content:
         """``content``, for a caller that knows the newest record: a lease's holder, the only one who commits."""
         if record is None or record.head is None:
             data = self._view.read()
@@ -129,7 +132,7 @@ class Document:
             assert record is not None  # noqa: S101 - it had a head
             assert record.head is not None  # noqa: S101 - and keeps one
             last = self._last = Content(data, record.revision, record.head.sha256)
-        self._refresh_view(record, last.data, fresh=fresh)
+        self._refresh_view(record, last.data, fresh=fresh, leave_edits=leave_edits)
         return last
 
     def read(self) -> bytes:
@@ -317,10 +320,10 @@ class Document:
             self._collect_when_due(record)
         return Receipt(head.revision, head.sha256, head.fence, "fresh" if view else "stale", conflicts)
 
-    def _refresh_view(self, record: Record, data: bytes, *, fresh: bool = True) -> tuple[bool, tuple[str, ...]]:
+    def _refresh_view(self, record: Record, data: bytes, **how: bool) -> tuple[bool, tuple[str, ...]]:
         try:
-            done = self._view.refresh(record, data, fresh=fresh)
-        except (StoreUnavailable, BadName) as error:
+            done = self._view.refresh(record, data, **how)
+        except CoordinatorError as error:
             self._tell("view_failed", reason=getattr(error, "cause", error.message))
             return False, ()
         return True, done.conflicts
@@ -330,7 +333,7 @@ class Document:
             if self._uncollected_bytes > SNAPSHOT_BYTES_DUE:
                 self._member.store.collect(self._resource, self._member.author(), keep=CHAIN_KEEP // 8)
             collect_snapshots(self._member, self._resource)
-        except StoreUnavailable:
+        except CoordinatorError:
             return  # the next commit tries again
         self._collected_floor, self._uncollected_bytes = record.floor, 0
 

@@ -121,7 +121,7 @@ def render(value: Any, like: bytes | None, resource: str) -> bytes:
 
 def _encode(value: Any, style: Style) -> bytes:
     if style.indent in {"  ", None} and not style.ascii_only and style.colon == (": " if style.indent else ":"):
-        import orjson  # noqa: PLC0415 - needed only here; 60 times faster than json with indentation
+        import orjson  # noqa: PLC0415 - needed only here; 0.3 ms for 1.5 MB, json with indentation 15 ms
 
         try:
             return orjson.dumps(value, option=orjson.OPT_INDENT_2 if style.indent else 0)

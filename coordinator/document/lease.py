@@ -41,6 +41,7 @@ class DocumentLease(Lease):
     ) -> None:
         super().__init__(member, resource, granted, on_lost=on_lost, renew_in_background=renew_in_background)
         self._document = document
+        self._has_read = False
 
     def read(self) -> bytes:
         """The newest content; nobody else can commit while the lease is held.
@@ -52,7 +53,10 @@ class DocumentLease(Lease):
             LeaseLost, StoreUnavailable: As ``check``; also CorruptSnapshot, as ``Document.read``.
         """
         self._adopt()
-        return self._document.content_of(self._record).data
+        # An edit found at the first look was made by somebody without the lease; later ones may be this holder's own,
+        # on their way to commit_view.
+        first, self._has_read = not self._has_read, True
+        return self._document.content_of(self._record, leave_edits=not first).data
 
     def read_json(self) -> Any:
         """The newest content as a value. Raises MalformedDocument besides."""

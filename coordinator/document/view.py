@@ -89,12 +89,18 @@ class View:
         except OSError as error:
             raise unavailable(error, self._resource, "reading the plain file of") from error
 
-    def shows(self, head: Head) -> Shows:
-        """Compares the plain file with the head. Costs one stat when it has not changed since it was last compared."""
+    def shows(self, head: Head, *, sure: bool = False) -> Shows:
+        """Compares the plain file with the head. Costs one stat when it has not changed since it was last compared.
+
+        Args:
+            head: What it is to show.
+            sure: Read it in any case: on NFS a stat may tell of an edit on another host only after some seconds, while
+                opening asks the server.
+        """
         facts = self._facts()
         if facts is None:
             return Shows.NOTHING
-        if self._shown is None or self._shown[0] != facts:
+        if sure or self._shown is None or self._shown[0] != facts:
             data = self.read()
             if data is None:
                 return Shows.NOTHING
@@ -107,13 +113,16 @@ class View:
             return Shows.HEAD
         return Shows.EARLIER if self._was_head(sha256) else Shows.EDITED
 
-    def refresh(self, record: Record, data: bytes | None = None, *, fresh: bool = True) -> Refreshed:
+    def refresh(
+        self, record: Record, data: bytes | None = None, *, fresh: bool = True, leave_edits: bool = False
+    ) -> Refreshed:
         """Makes the plain file show the newest content (P16).
 
         Args:
             record: The newest record, as far as the caller knows.
             data: Its content, when the caller has it.
             fresh: The record was read or appended just now; else it is read anew before anything is replaced by it.
+            leave_edits: Leave the file alone if it was edited: its lease's holder may be at work in it.
 
         Raises:
             StoreUnavailable, NoRoom: It could not be written. The content is committed all the same.
@@ -122,22 +131,19 @@ class View:
         changed = False
         try:
             for _ in range(PUBLISH_TRIES):
-                if record.head is None:
+                shows = self._shows_surely(record)
+                if shows is Shows.HEAD and not changed:
                     break
-                shows = self.shows(record.head)
-                if shows is not Shows.HEAD and not fresh:
+                if shows is Shows.EDITED and leave_edits:
+                    break
+                if not fresh:
                     record, data, fresh = self._member.store.read(self._resource) or record, None, True
                     continue
                 if shows is Shows.EDITED:
                     conflicts += self._keep_edit()
                 if shows is not Shows.HEAD:
-                    if data is None:
-                        newest, data = read_head(self._member, self._resource)
-                        record = newest or record
-                    self._replace(record, data)
+                    record = self._replace(record, data)
                     changed = True
-                elif not changed:
-                    break
                 # Listed again: while this one was being written, or its writer frozen, the head may have moved.
                 newest = self._member.store.read(self._resource)
                 if newest is None or newest.head == record.head:
@@ -146,6 +152,13 @@ class View:
         except OSError as error:
             raise unavailable(error, self._resource, "refreshing the plain file of") from error
         return Refreshed(changed, tuple(conflicts))
+
+    def _shows_surely(self, record: Record) -> Shows:
+        """What it shows; the file itself is read before it is called an earlier revision, which may be replaced."""
+        if record.head is None:
+            return Shows.HEAD  # nothing was committed: the plain file is the user's own
+        shows = self.shows(record.head)
+        return self.shows(record.head, sure=True) if shows is Shows.EARLIER else shows
 
     def conflicts(self) -> list[str]:
         """Paths of the edits by hand that were kept, oldest first. They stay until somebody removes them."""
@@ -183,7 +196,11 @@ class View:
         except OSError as error:
             raise unavailable(error, self._resource, "looking at the plain file of") from error
 
-    def _replace(self, record: Record, data: bytes) -> None:
+    def _replace(self, record: Record, data: bytes | None) -> Record:
+        """Renders a record's content, the newest if it is not given; returns the record that was rendered."""
+        if data is None:
+            newest, data = read_head(self._member, self._resource)
+            record = newest or record
         files, state = self._member.files, self._member.places.of(self._resource)
         head = record.head
         assert head is not None  # noqa: S101 - refresh looked
@@ -200,6 +217,7 @@ class View:
         self._rename(scratch, f"{state}/view.json")
         if facts is not None:
             self._tell("view_repaired", record)
+        return record
 
     def _rename(self, scratch: str, path: str) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from coordinator.errors import StoreUnavailable
+from coordinator.errors import CoordinatorError, StoreUnavailable
 from coordinator.limits import CHAIN_KEEP, CHAIN_MAX, DECIDE_TRIES
 from coordinator.record.decide import Author, Decision, Raise, Readings, Refusal, Request, Transition, decide
 from coordinator.record.store import Appended, Beaten
@@ -71,7 +71,7 @@ def settle(
     request = ask.request
     if result.live_records > CHAIN_MAX and request is not None and not isinstance(request, Raise):
         # A collection that fails changes nothing about the request, which stands; the next append tries again.
-        with contextlib.suppress(StoreUnavailable):
+        with contextlib.suppress(CoordinatorError):
             store.collect(resource, _collector(request.author), keep=CHAIN_KEEP)
     return decision
 

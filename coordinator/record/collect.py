@@ -12,6 +12,7 @@ together are larger than HISTORY_MAX_BYTES, the oldest first.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +28,7 @@ from coordinator.limits import (
 from coordinator.names import new_id
 from coordinator.record.agree import settle
 from coordinator.record.decide import Raise
-from coordinator.record.record import Record, decode
+from coordinator.record.record import Record, decode, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ class Chain(NamedTuple):
             names = self.files.listdir(f"{self.folder}/chain")
         except FileNotFoundError:
             return []
-        return sorted(int(name) for name in names if len(name) == N_DIGITS and name.isdecimal())
+        return sorted(int(name) for name in names if is_position(name))
 
     def path(self, n: int) -> str:
         """Where record n stands."""
@@ -69,6 +70,11 @@ class Chain(NamedTuple):
             if error.errno in _GONE:
                 return None
             raise
+
+
+def is_position(name: str) -> bool:
+    """Whether a name in a chain's folder is a record's number."""
+    return len(name) == N_DIGITS and name.isdecimal() and name.isascii()
 
 
 def collect_chain(store: Store, chain: Chain, author: Author, *, keep: int) -> int:
@@ -97,19 +103,22 @@ def collect_chain(store: Store, chain: Chain, author: Author, *, keep: int) -> i
     return deleted
 
 
-def known_records(chain: Chain) -> list[tuple[Record, str]]:
-    """Every record that the archive and the chain still tell of, with its text, oldest first."""
-    found: dict[int, tuple[Record, str]] = {}
+def known_records(chain: Chain) -> list[Record]:
+    """Every record that the archive and the chain still tell of, oldest first."""
     segments = _segments(chain)
     # The chain is read after the list of segments was: what is collected in between stands in a segment that is
     # listed again below, so that no record falls between the two.
     live = [(n, text) for n in chain.positions() if (text := chain.text(n)) is not None]
+    archived: dict[int, str] = {}
     for name, _ in {*segments, *_segments(chain)}:
-        for record, text in _lines(chain, name):
-            found[record.n] = (record, text)
-    decoded = [(decode(text, resource=chain.resource, path=chain.path(n)), text) for n, text in live]
-    floor = decoded[-1][0].floor if decoded else 0
-    found.update({record.n: (record, text) for record, text in decoded if record.n >= floor})
+        archived.update(_lines(chain, name))
+    standing = {n: decode(text, resource=chain.resource, path=chain.path(n)) for n, text in live}
+    floor = standing[max(standing)].floor if standing else 0
+    found = {n: record for n, record in standing.items() if n >= floor}
+    for n, text in archived.items():
+        if n not in found:
+            with contextlib.suppress(CorruptRecord, NewerFormat):  # whole, and of a kind that is not known here
+                found[n] = decode(text, resource=chain.resource, path=f"{chain.folder}/history")
     return [found[n] for n in sorted(found)]
 
 
@@ -118,7 +127,8 @@ def _archive(chain: Chain, first: int, end: int) -> None:
     lines = []
     for n in chain.positions():
         if first <= n < end and (text := chain.text(n)) is not None:
-            decode(text, resource=chain.resource, path=chain.path(n))  # damage is told here, and nothing is deleted
+            if not is_whole(text):
+                decode(text, resource=chain.resource, path=chain.path(n))  # says what is wrong; nothing is deleted
             lines.append(f"{n:0{N_DIGITS}} {text}\n")
     if lines:
         _write_segment(chain, lines)
@@ -150,8 +160,8 @@ def _segments(chain: Chain) -> list[tuple[str, int]]:
     return found
 
 
-def _lines(chain: Chain, name: str) -> Iterator[tuple[Record, str]]:
-    """The records of one segment; a segment that is gone, or was cut by a crash while it was written, ends early."""
+def _lines(chain: Chain, name: str) -> Iterator[tuple[int, str]]:
+    """The numbers and texts of one segment; one that is gone, or that a crash cut, ends early."""
     path = f"{chain.folder}/history/{name}"
     try:
         data = chain.files.read(path)
@@ -160,11 +170,10 @@ def _lines(chain: Chain, name: str) -> Iterator[tuple[Record, str]]:
             return
         raise
     for line in data.decode(errors="surrogateescape").splitlines():
-        _, _, text = line.partition(" ")
-        try:
-            yield decode(text, resource=chain.resource, path=path), text
-        except (CorruptRecord, NewerFormat):
-            continue  # history is for people and for P18's unknown outcomes: what cannot be read is not known
+        number, _, text = line.partition(" ")
+        # History is for people and for P18's unknown outcomes: what cannot be read is not known.
+        if is_position(number) and is_whole(text):
+            yield int(number), text
 
 
 def _merge(chain: Chain) -> None:
@@ -174,8 +183,7 @@ def _merge(chain: Chain) -> None:
         return
     texts: dict[int, str] = {}
     for name in small:
-        for record, text in _lines(chain, name):
-            texts[record.n] = text
+        texts.update(_lines(chain, name))
     if texts:
         _write_segment(chain, [f"{n:0{N_DIGITS}} {texts[n]}\n" for n in sorted(texts)])
     for name in small:

@@ -30,7 +30,7 @@ from coordinator.limits import (
     QUEUE_WAIT_MAX_MS,
 )
 from coordinator.names import STATE_DIR, STATE_MARK, Resource
-from coordinator.record.collect import Chain, collect_chain, known_records
+from coordinator.record.collect import Chain, collect_chain, is_position, known_records
 from coordinator.record.record import MOUNT, Record, decode, encode
 from coordinator.record.store import Appended, Beaten
 
@@ -153,8 +153,11 @@ class MountStore:
             return _Listing(0, 0)
         except OSError as error:
             raise unavailable(error, resource, "listing the chain of") from error
-        positions = [name for name in names if len(name) == N_DIGITS and name.isdecimal()]
-        return _Listing(int(max(positions, default="0")), len(positions))
+        newest = max(names, default="0")
+        if not is_position(newest):  # a stranger's file among ours
+            names = [name for name in names if is_position(name)]
+            newest = max(names, default="0")
+        return _Listing(int(newest), len(names))
 
     def _get(self, resource: Resource, n: int) -> Record | None:
         """Record n; None when it is not there (any more)."""
@@ -199,19 +202,25 @@ class MountStore:
         chain = self._places.of(resource, "chain")
         if record.n == 1:  # whoever put a later one has read this one, so its folders were durable before it was
             self._make_folders(resource)
-        if not self._put(resource, record, f"{chain}/{record.n:0{N_DIGITS}}"):
-            return self._beaten(resource, record)
+        mine = self._put(resource, record, f"{chain}/{record.n:0{N_DIGITS}}")
         try:
+            if not mine:
+                return self._beaten(resource, record)
             if durable:
                 self._files.sync_dir(chain)
             return self._confirm(resource, record)
         except OSError as error:
             raise unavailable(error, resource, "syncing the chain of", outcome_unknown=True) from error
+        except StoreUnavailable as error:
+            # The record may stand, whatever went wrong after it: its snapshot, say, must not be taken away.
+            error.outcome_unknown = True
+            raise
 
     def _put(self, resource: Resource, record: Record, path: str) -> bool:
         """Whether the record stands at its n; every error is looked into, never guessed about (P7)."""
         text = encode(record)
         failure: OSError | None = None
+        unknown = False  # one try whose reply was lost may still arrive, whatever the next ones say
         for _ in range(APPEND_TRIES):
             try:
                 self._primitive.put(path, text)
@@ -225,10 +234,10 @@ class MountStore:
                 failure = error
                 if error.errno in _NOT_DONE:
                     break
+                unknown = True
             else:
                 return True
         assert failure is not None  # noqa: S101 - every try failed
-        unknown = failure.errno not in _NOT_DONE | {errno.ENOENT}
         raise unavailable(failure, resource, "appending to the chain of", outcome_unknown=unknown) from failure
 
     def _make_folders(self, resource: Resource) -> None:
@@ -331,7 +340,7 @@ class MountStore:
 
     def history(self, resource: Resource) -> list[Record]:
         """See Store."""
-        return [record for record, _ in known_records(self._chain(resource))]
+        return known_records(self._chain(resource))
 
     def collect(self, resource: Resource, author: Author, *, keep: int) -> int:
         """See Store."""

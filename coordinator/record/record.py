@@ -234,6 +234,12 @@ def encode(record: Record) -> str:
     return text
 
 
+def is_whole(text: str) -> bool:
+    """Whether a text ends with the checksum of the rest of it."""
+    body, _, crc = text.rpartition("/crc=")
+    return f"{zlib.crc32(body.encode(errors='surrogateescape')):08x}" == crc
+
+
 def decode(text: str, *, resource: str, path: str) -> Record:
     """The inverse of ``encode``.
 
@@ -272,10 +278,10 @@ class _DamageError(Exception):
 
 
 def _split(text: str) -> dict[str, str]:
-    body, mark, crc = text.rpartition("/crc=")
+    body, mark, _ = text.rpartition("/crc=")
     if not mark:
         raise _DamageError("crc", "its end is missing")
-    if f"{zlib.crc32(body.encode(errors='surrogateescape')):08x}" != crc:
+    if not is_whole(text):
         raise _DamageError("crc", "its checksum does not match; it was cut or altered")
     values: dict[str, str] = {}
     for part in body.split("/"):
