@@ -57,7 +57,7 @@ class CoordinatorError(Exception):
     @property
     def fields(self) -> dict[str, Any]:
         """The facts of this error, as plain values, for logs and ``--json``."""
-        return {key: value for key, value in self.__dict__.items() if key not in {"message", "hint"}}
+        return {key: value for key, value in self.__dict__.items() if key not in {"message", "hint"} and key[0] != "_"}
 
 
 def _rebuild(kind: type[CoordinatorError], message: str, state: dict[str, Any]) -> CoordinatorError:

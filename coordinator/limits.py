@@ -39,6 +39,7 @@ POLL_MAX_MS: Final = 50  # this, well below TURN_MS, so that a live waiter never
 
 # ── the queue lock (P5) ──────────────────────────────────────────────────────────────────────────────────────────────
 QUEUE_WAIT_MAX_MS: Final = 1000
+QUEUE_STUCK_WAIT_MAX_MS: Final = 20  # once waited for in vain, until it was had again
 QUEUE_POLL_MIN_MS: Final = 0.2
 QUEUE_POLL_MAX_MS: Final = 20
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from typing import Final
 
 from coordinator.errors import BadName
@@ -116,7 +115,7 @@ def parse_agent(name: str) -> str:
 
 def default_agent() -> str:
     """The agent's name when none was given: host and process id."""
-    return _suggest(f"{socket.gethostname()}-{os.getpid()}")
+    return _suggest(f"{os.uname().nodename}-{os.getpid()}")
 
 
 def _suggest(name: str) -> str:

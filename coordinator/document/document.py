@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from coordinator.acquire import moved_error
-from coordinator.document.json_text import parse, render
 from coordinator.document.snapshot import Draft, collect_snapshots, read_head, read_snapshot, sha256_of
 from coordinator.document.view import Refreshed, View
 from coordinator.errors import BadValue, CoordinatorError, LeaseHeld, NoSuchDocument, RevisionConflict, StoreUnavailable
@@ -14,6 +13,7 @@ from coordinator.events import Event
 from coordinator.limits import CHAIN_KEEP, DOCUMENT_MAX_BYTES, SNAPSHOT_BYTES_DUE
 from coordinator.record.agree import Refusal, settle
 from coordinator.record.decide import Put, Why
+from coordinator.record.mount import unavailable
 
 if TYPE_CHECKING:
     from coordinator.names import Resource
@@ -145,7 +145,7 @@ class Document:
         Raises:
             MalformedDocument: It is not acceptable JSON (also: duplicate keys, numbers that cannot be carried).
         """
-        return parse(self.read(), self.name)
+        return parse_json(self.read(), self.name)
 
     @property
     def revision(self) -> int:
@@ -195,6 +195,8 @@ class Document:
             return set(self._member.files.listdir(self._member.places.of(self._resource, "snap")))
         except FileNotFoundError:
             return set()
+        except OSError as error:
+            raise unavailable(error, self._resource, "listing the snapshots of") from error
 
     def conflicts(self) -> list[str]:
         """Paths of edits by hand that were kept, oldest first."""
@@ -237,6 +239,8 @@ class Document:
             like = (self._last or self.content()).data
         except NoSuchDocument:
             like = None
+        from coordinator.document.json_text import render  # noqa: PLC0415 - see parse_json
+
         return render(value, like, self.name)
 
     def _put(self, data: bytes, record: Record | None, if_revision: int, why: str = "") -> Receipt:
@@ -302,9 +306,9 @@ class Document:
         """What the plain file says, for adoption by a lease's holder; None when there is none."""
         return self._view.read()
 
-    def edit_of_view(self, head: Head) -> bytes | None:
-        """What a lease's holder wrote into the plain file itself; None when it shows the head."""
-        return None if self._view.shows(head).value == "head" else self._view.read()
+    def edit_of_view(self, head: Head, since_ms: int) -> bytes | None:
+        """What a lease's holder wrote into the plain file itself, since it was granted the lease; None for nothing."""
+        return self._view.edit_since(head, since_ms)
 
     # ── after a commit ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -357,6 +361,13 @@ class Document:
         self._member.events.tell(
             Event(kind, self.name, self._member.agent, fence, holder=holder, reason=reason, detail=detail)
         )
+
+
+def parse_json(data: bytes, name: str) -> Any:
+    """The value of a JSON text; see ``json_text.parse``."""
+    from coordinator.document.json_text import parse  # noqa: PLC0415 - 3 ms that a mere lease does not need
+
+    return parse(data, name)
 
 
 def revision_conflict(resource: Resource, expected: int, record: Record) -> RevisionConflict:

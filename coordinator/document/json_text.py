@@ -16,6 +16,7 @@ from coordinator.errors import MalformedDocument
 
 _INDENTED: Final = re.compile(rb"^[\[{](\r?\n)([ \t]+)\S")
 _ESCAPED: Final = re.compile(rb"\\u(?!00[01][0-9a-fA-F])[0-9a-fA-F]{4}")
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _BOM: Final = b"\xef\xbb\xbf"
 _DEPTH_MAX: Final = 500
 
@@ -37,41 +38,55 @@ def parse(data: bytes, resource: str) -> Any:
 
     Raises:
         MalformedDocument: Not UTF-8, not JSON, a key that stands twice in one object, NaN or infinity, a number that
-            cannot be carried exactly, a lone surrogate, or nesting deeper than 500. Says where.
+            cannot be carried exactly, half a surrogate pair, or nesting deeper than can be read. Says where.
     """
+    try:
+        text = data.removeprefix(_BOM).decode()
+    except UnicodeDecodeError as error:
+        raise _refusal(resource, f"byte {error.start}", "bytes that are not UTF-8") from None
+    hooks = _Hooks(text, resource)
+    try:
+        value = json.loads(text, object_pairs_hook=hooks.pairs, parse_float=hooks.number, parse_constant=hooks.constant)
+    except json.JSONDecodeError as error:
+        raise _refusal(resource, f"line {error.lineno}, column {error.colno}", error.msg) from None
+    except RecursionError:
+        raise _refusal(resource, "its innermost value", "nesting deeper than can be read") from None
+    except ValueError as error:  # an integer of more digits than Python converts (sys.set_int_max_str_digits)
+        raise _refusal(resource, "one of its numbers", str(error)) from None
+    if _SURROGATE.search(text):
+        _refuse_unfaithful(value, "", resource, 0)
+    return value
 
-    def refuse(where: str, what: str) -> MalformedDocument:
-        return MalformedDocument(
-            f"{resource!r} is not acceptable JSON: {what} at {where}", resource=resource, where=where
-        )
 
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refusal(resource: str, where: str, what: str) -> MalformedDocument:
+    return MalformedDocument(f"{resource!r} is not acceptable JSON: {what} at {where}", resource=resource, where=where)
+
+
+class _Hooks:
+    """What the parser asks at objects, numbers and names that are not JSON's."""
+
+    def __init__(self, text: str, resource: str) -> None:
+        self._text = text
+        self._resource = resource
+
+    def pairs(self, found: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(found)
         if len(value) < len(found):
             keys = [key for key, _ in found]
             twice = next(key for i, key in enumerate(keys) if key in keys[:i])
-            raise refuse(_place_of_duplicate(text, twice), f"the key {twice!r} stands twice in one object")
+            where = _place_of_duplicate(self._text, twice)
+            raise _refusal(self._resource, where, f"the key {twice!r} stands twice in one object")
         return value
 
-    def number(digits: str) -> float:
+    def number(self, digits: str) -> float:
         value = float(digits)
         if not math.isfinite(value) or Decimal(digits) != Decimal(repr(value)):
-            raise refuse(_place(text, text.find(digits)), f"the number {digits[:40]} cannot be carried exactly")
+            where = _place(self._text, self._text.find(digits))
+            raise _refusal(self._resource, where, f"the number {digits[:40]} cannot be carried exactly")
         return value
 
-    def constant(name: str) -> float:
-        raise refuse(_place(text, text.find(name)), f"{name} is no JSON number")
-
-    try:
-        text = data.removeprefix(_BOM).decode()
-    except UnicodeDecodeError as error:
-        raise refuse(f"byte {error.start}", "bytes that are not UTF-8") from None
-    try:
-        return json.loads(text, object_pairs_hook=pairs, parse_float=number, parse_constant=constant)
-    except json.JSONDecodeError as error:
-        raise refuse(f"line {error.lineno}, column {error.colno}", error.msg) from None
-    except RecursionError:
-        raise refuse("its innermost value", f"nesting deeper than {_DEPTH_MAX}") from None
+    def constant(self, name: str) -> float:
+        raise _refusal(self._resource, _place(self._text, self._text.find(name)), f"{name} is no JSON number")
 
 
 def _place(text: str, position: int) -> str:
@@ -96,11 +111,14 @@ def style_of(data: bytes | None) -> Style:
     ascii_only = body.isascii() and _ESCAPED.search(body) is not None
     ends = body.endswith(b"\n")
     indented = _INDENTED.match(body.lstrip())
+    if body.strip() in {b"{}", b"[]"}:
+        return Style(ends_with_newline=ends, bom=bom)
     if indented:
         newline, indent = (part.decode() for part in indented.groups())
         return Style(indent, ": ", ",", newline, ascii_only, ends, bom)
     spaced = b'": ' in body
-    return Style(None, ": " if spaced else ":", ", " if spaced else ",", "\n", ascii_only, ends, bom)
+    newline = "\r\n" if body.endswith(b"\r\n") else "\n"
+    return Style(None, ": " if spaced else ":", ", " if spaced else ",", newline, ascii_only, ends, bom)
 
 
 def render(value: Any, like: bytes | None, resource: str) -> bytes:
@@ -163,8 +181,8 @@ def _problem_with(value: Any, depth: int) -> str:
     if depth > _DEPTH_MAX:
         return f"nesting deeper than {_DEPTH_MAX}"
     if isinstance(value, dict):
-        wrong = next((key for key in value if not isinstance(key, str) or not _is_unicode(key)), None)
-        return "" if wrong is None else f"the key {wrong!r} is not text"
+        wrong = [key for key in value if not isinstance(key, str) or not _is_unicode(key)]
+        return f"the key {wrong[0]!r} is not text" if wrong else ""
     return "" if isinstance(value, list | tuple) else f"{type(value).__name__} has no JSON form"
 
 

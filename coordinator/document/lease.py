@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-from coordinator.document.document import Document, Receipt, check_size, revision_conflict
-from coordinator.document.json_text import parse
+from coordinator.document.document import Document, Receipt, check_size, parse_json, revision_conflict
 from coordinator.document.snapshot import Draft
 from coordinator.errors import LeaseLost, StoreUnavailable
 from coordinator.lease import Granted, Lease, RevisionMoved
 from coordinator.record.decide import Author, Commit, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coordinator.lease import LostCallback
     from coordinator.names import Resource
     from coordinator.record.member import Member
@@ -60,7 +62,7 @@ class DocumentLease(Lease):
 
     def read_json(self) -> Any:
         """The newest content as a value. Raises MalformedDocument besides."""
-        return parse(self.read(), self.resource)
+        return parse_json(self.read(), self.resource)
 
     def commit(self, data: bytes, *, if_revision: int | None = None) -> Receipt:
         """Commits new content; when it returns, that is durable and decided. Renews the lease first when that is due.
@@ -84,11 +86,14 @@ class DocumentLease(Lease):
         """``commit`` of a value, laid out like the text that it replaces. Raises MalformedDocument besides."""
         return self.commit(self._document.render(value), if_revision=if_revision)
 
-    def commit_view(self) -> Receipt | None:
+    def commit_view(self, *, check: Callable[[bytes, str], object] | None = None) -> Receipt | None:
         """Commits what this holder, or a program it ran, wrote into the plain file itself (P17).
 
         For tools that know only the file: under the lease nobody else could commit, so what the file shows was made
         from the newest revision. A file that was never committed stays the user's own.
+
+        Args:
+            check: Called with the content and the resource's name; what it raises, keeps it from being committed.
 
         Returns:
             The receipt; None when there was nothing to commit. Raises as ``commit`` does.
@@ -96,8 +101,13 @@ class DocumentLease(Lease):
         head = self._record.head
         if head is None:
             return None
-        data = self._document.edit_of_view(head)
-        return None if data is None else self._commit(data, None)
+        data = self._document.edit_of_view(head, self._held.granted_ms)
+        if data is None:
+            return None
+        check_size(data, self.resource)
+        if check:
+            check(data, self.resource)
+        return self._commit(data, None)
 
     def _adopt(self) -> None:
         if self._record.head is not None:
@@ -110,7 +120,8 @@ class DocumentLease(Lease):
     def _adopt_before_commit(self) -> None:
         """As ``_adopt``; but a lease that is over must not stop the content that is to come from being kept."""
         if not self._lost and not self._closed and self.remaining > 0:
-            self._adopt()
+            with contextlib.suppress(LeaseLost):  # the commit finds out, too
+                self._adopt()
 
     def _commit(self, data: bytes, if_revision: int | None, why: str = "") -> Receipt:
         self._refuse_child()
@@ -119,6 +130,9 @@ class DocumentLease(Lease):
             try:
                 record = self._act_on(draft, if_revision, why)
             except LeaseLost as lost:
+                if why:
+                    draft.drop()  # what was to be adopted is still the plain file
+                    raise
                 raise self._fenced_out(lost, draft.keep()) from None
             except RevisionMoved as moved:
                 draft.drop()

@@ -160,6 +160,18 @@ class View:
         shows = self.shows(record.head)
         return self.shows(record.head, sure=True) if shows is Shows.EARLIER else shows
 
+    def edit_since(self, head: Head, since_ms: int) -> bytes | None:
+        """What was written into the plain file since a time of the store's clock; None for nothing.
+
+        An earlier revision counts as written only if the file is younger than that: put back as it was by a writer that
+        was frozen before its rename, it is older, for it was written before.
+        """
+        shows = self.shows(head, sure=True)
+        if shows is Shows.EARLIER:
+            written_ms = self._shown[0].mtime_ns // 1_000_000 if self._shown else 0
+            return self.read() if written_ms >= since_ms else None
+        return self.read() if shows is Shows.EDITED else None
+
     def conflicts(self) -> list[str]:
         """Paths of the edits by hand that were kept, oldest first. They stay until somebody removes them."""
         folder = self._member.places.of(self._resource, "conflicts")

@@ -61,11 +61,10 @@ def settle(
         StoreUnavailable: See Store.append. A retry with the same request is safe.
     """
     ask = _Asking(store, resource, request_for, spans, reckoned_ms or store.now_ms)
-    done = ask.once(known) if known is not None and not queued else None
-    if done is None:
+    decision, result = ask.once(known) if known is not None and not queued else (None, None)
+    if decision is None:
         with store.turn(resource):
-            done = ask.until_settled(known if queued else None)
-    decision, result = done
+            decision, result = ask.until_settled(known if queued else None)
     if result is None:
         return decision
     request = ask.request
@@ -94,13 +93,13 @@ class _Asking:
         self._now_ms = now_ms
         self.request: Request | None = None
 
-    def once(self, record: Record) -> tuple[Transition, Appended] | None:
+    def once(self, record: Record) -> tuple[Decision | None, Appended | None]:
         """One decision on a record that may be old, and one append; None when it takes more than that."""
         decision = self._decide(record)
         if isinstance(decision, Refusal):
-            return None
+            return None, None
         result = self._append(decision)
-        return None if isinstance(result, Beaten) else (decision, result)
+        return (None, None) if isinstance(result, Beaten) else (decision, result)
 
     def until_settled(self, known: Record | None) -> tuple[Decision, Appended | None]:
         """Decides and appends until it stands or is refused on a fresh record."""

@@ -27,6 +27,7 @@ from coordinator.limits import (
     N_DIGITS,
     QUEUE_POLL_MAX_MS,
     QUEUE_POLL_MIN_MS,
+    QUEUE_STUCK_WAIT_MAX_MS,
     QUEUE_WAIT_MAX_MS,
 )
 from coordinator.names import STATE_DIR, STATE_MARK, Resource
@@ -114,6 +115,7 @@ class MountStore:
         self._seen: dict[Resource, Record] = {}
         self._guard = threading.Lock()
         self._turns: dict[Resource, threading.Lock] = {}
+        self._stuck: set[Resource] = set()
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -303,7 +305,8 @@ class MountStore:
     def turn(self, resource: Resource) -> Iterator[None]:
         """See Store. Waits at most QUEUE_WAIT_MAX_MS, then goes on without: the lock saves work, P1 keeps the truth.
 
-        A process frozen while it holds the lock would otherwise stop everyone for as long as it is frozen.
+        A process frozen while it holds the lock would otherwise stop everyone for as long as it is frozen. Once waited for
+        in vain, it is waited for only QUEUE_STUCK_WAIT_MAX_MS, until it could be had again.
         """
         if self._newer:
             raise self._newer
@@ -323,6 +326,7 @@ class MountStore:
     def _queue(self, resource: Resource) -> FileLock | None:
         path = self._places.of(resource, "queue.lock")
         pause_ms = QUEUE_POLL_MIN_MS
+        wait_ms = QUEUE_STUCK_WAIT_MAX_MS if resource in self._stuck else QUEUE_WAIT_MAX_MS
         began = self._clock.now()
         while True:
             try:
@@ -333,14 +337,21 @@ class MountStore:
             except OSError as error:
                 # P31: flock that is refused (ENOLCK, EOPNOTSUPP, quota) is told, and nothing falls back by itself.
                 raise unavailable(error, resource, "queueing (flock) for") from error
-            if lock or elapsed_max_ms(began, self._clock.now()) >= QUEUE_WAIT_MAX_MS:
+            if lock:
+                self._stuck.discard(resource)
                 return lock
+            if elapsed_max_ms(began, self._clock.now()) >= wait_ms:
+                self._stuck.add(resource)
+                return None
             self._clock.pause(pause_ms * random.uniform(0.5, 1.5))
             pause_ms = min(pause_ms * 1.5, QUEUE_POLL_MAX_MS)
 
     def history(self, resource: Resource) -> list[Record]:
         """See Store."""
-        return known_records(self._chain(resource))
+        try:
+            return known_records(self._chain(resource))
+        except OSError as error:
+            raise unavailable(error, resource, "reading the history of") from error
 
     def collect(self, resource: Resource, author: Author, *, keep: int) -> int:
         """See Store."""
@@ -358,7 +369,8 @@ class MountStore:
             found = sorted(self._walk(self._places.resources, ""))
         except OSError as error:
             raise unavailable(error, self._places.resources, "listing the resources of") from error
-        return [Resource.from_state_path(path) for path in found]
+        named = (Resource.from_state_path(path) for path in found)
+        return [resource for resource in named if self._list(resource).newest]
 
     def _walk(self, folder: str, below: str) -> Iterator[str]:
         for name in self._files.listdir(folder):

@@ -154,7 +154,7 @@ FORMS: Final[Mapping[str, _Shape]] = {
     "granted_ms": _digits(MILLIS_DIGITS),
     "renewed_ms": _digits(MILLIS_DIGITS),
     "dead_by_ms": _digits(MILLIS_DIGITS),
-    "detached": _digits(1),
+    "detached": _Shape(re.compile(r"[01]"), 1),
     "freed_ms": _digits(MILLIS_DIGITS),
     "waiting": _Shape(
         re.compile(rf"{_WAITER}(?:\+{_WAITER}){{0,{WAITING_MAX - 1}}}"),

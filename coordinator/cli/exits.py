@@ -1,0 +1,58 @@
+"""What the exit status of every command means. Stable; see also ``coordinator --help``.
+
+     0  done
+     1  an error that should not be: please report it
+     2  the command line, or a name or figure in it, is wrong
+    65  data is damaged, or is not the JSON it has to be
+    66  no such document or lease, or no workspace there
+    69  the store does not answer: look at the mount, then try again
+    73  no room: the disk is full, over quota or read-only
+    75  somebody else was first, or holds it: try again later
+    76  the lease was lost; nothing more may be done under it
+    78  how the workspace is set up: a newer version, an unsuitable file system, another store
+   130  interrupted
+
+``coordinator lease NAME -- COMMAND`` ends with its command's own status (128 + signal when it died of one; 126 and 127
+as a shell says them), but for these: 75 when the lease could not be had (``--conflict-exit-code`` changes it), 76 when
+it was lost while the command ran. The figures follow sysexits.h, so that they rarely meet a command's own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from coordinator import errors
+
+OK: Final = 0
+UNEXPECTED: Final = 1
+USAGE: Final = 2
+DATA: Final = 65
+NOT_FOUND: Final = 66
+UNAVAILABLE: Final = 69
+NO_ROOM: Final = 73
+REFUSED: Final = 75
+LOST: Final = 76
+SETUP: Final = 78
+NOT_EXECUTABLE: Final = 126
+COMMAND_NOT_FOUND: Final = 127
+SIGNAL_BASE: Final = 128
+INTERRUPTED: Final = 130
+
+# The first class that fits counts.
+_STATUS: Final = (
+    (errors.NoSuchDocument, NOT_FOUND),
+    (errors.MalformedDocument, DATA),
+    (errors.BadRequest, USAGE),
+    (errors.Refused, REFUSED),
+    (errors.LeaseLost, LOST),
+    (errors.NoRoom, NO_ROOM),
+    (errors.StoreUnavailable, UNAVAILABLE),
+    (errors.Damaged, DATA),
+    (errors.NotAWorkspace, NOT_FOUND),
+    (errors.WorkspaceError, SETUP),
+)
+
+
+def status_of(error: errors.CoordinatorError) -> int:
+    """The exit status for an error."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), UNEXPECTED)

@@ -1,0 +1,168 @@
+"""``coordinator lease``: run a command under a lease; list, show, force."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from coordinator.cli import exits
+from coordinator.cli.common import (
+    AgentOption,
+    JsonOption,
+    WorkspaceOption,
+    age,
+    open_workspace,
+    print_json,
+    print_table,
+)
+from coordinator.errors import BadValue
+
+if TYPE_CHECKING:
+    from coordinator.record.record import Record
+    from coordinator.workspace import ResourceStatus
+
+_HISTORY_SHOWN = 10
+
+
+class _RunIsDefault(TyperGroup):
+    """``lease NAME -- COMMAND`` means ``lease run NAME -- COMMAND``, unless NAME is the name of another command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+lease_app = typer.Typer(
+    cls=_RunIsDefault,
+    no_args_is_help=True,
+    help="Run a command under a lease (lease NAME -- COMMAND); list, show and force leases.",
+)
+
+
+def _seconds_or_forever(text: str) -> float | None:
+    if text == "forever":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise BadValue(
+            f"--wait {text!r} is neither a number of seconds nor 'forever'", argument="wait", value=text
+        ) from None
+
+
+@lease_app.command("run")
+def run(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A path in the workspace, or any path-like name.")],
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND [ARGUMENTS]...")],
+    ttl: Annotated[float, typer.Option(metavar="SECONDS", help="How long it outlives this process.")] = 30,
+    wait: Annotated[str, typer.Option(metavar="SECONDS|forever", help="How long to wait for it.")] = "0",
+    commit: Annotated[
+        bool, typer.Option(help="Commit what the command wrote into NAME, if NAME has committed content.")
+    ] = True,
+    conflict_exit_code: Annotated[
+        int, typer.Option(metavar="N", min=0, max=255, help="Exit status when it could not be had.")
+    ] = exits.REFUSED,
+    workspace: WorkspaceOption = None,
+    agent: AgentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Runs a command while holding the lease on NAME, as flock(1) does. Its exit status comes through.
+
+    The lease is kept alive while the command runs. SIGTERM, SIGINT and SIGHUP are passed on to it. If the lease is
+    lost, the command is stopped, and the exit status is 76.
+    """
+    from coordinator.cli.running import run_under_lease  # noqa: PLC0415 - only this command starts another
+
+    raise typer.Exit(
+        run_under_lease(
+            open_workspace(workspace, agent),
+            name,
+            command,
+            ttl=ttl,
+            wait=_seconds_or_forever(wait),
+            commit=commit,
+            conflict_status=conflict_exit_code,
+            as_json=as_json,
+        )
+    )
+
+
+@lease_app.command("list")
+def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Lists the leases that are held. JSON: as ``status``."""
+    held = [each for each in open_workspace(workspace).status() if each.state != "free"]
+    if as_json:
+        print_json([asdict(each) for each in held])
+    elif held:
+        _print_leases(held)
+    else:
+        sys.stdout.write("no lease is held\n")
+
+
+@lease_app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tells who holds a lease, and what happened to it lately.
+
+    JSON: as ``status``, with "history": the newest records, oldest first, as in docs/formats.md.
+    """
+    from coordinator.record.record import as_dict  # noqa: PLC0415 - not for --help
+
+    opened = open_workspace(workspace)
+    found, history = opened.status_of(name), opened.history(name)[-_HISTORY_SHOWN:]
+    if as_json:
+        print_json({**asdict(found), "history": [as_dict(record) for record in history]})
+        return
+    _print_leases([found])
+    if history:
+        sys.stdout.write("\n")
+        print_table(
+            ["N", "WHEN", "WHAT", "BY", "WHY"], [_row(record, found.now_ms) for record in history], right=("N",)
+        )
+
+
+@lease_app.command()
+def release(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    fence: Annotated[int, typer.Option(min=1, help="The holder's fence, from `lease show`.")],
+    workspace: WorkspaceOption = None,
+    agent: AgentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Frees a lease by force. Safe: its holder is fenced out, and nothing happens if somebody else holds it by now.
+
+    JSON: {"resource", "released_fence"}.
+    """
+    open_workspace(workspace, agent).break_lease(name, fence=fence)
+    if as_json:
+        print_json({"resource": name, "released_fence": fence})
+    else:
+        sys.stdout.write(f"the lease on {name} with fence {fence} is free; its holder can commit nothing more\n")
+
+
+def _print_leases(found: list[ResourceStatus]) -> None:
+    rows = [
+        [
+            each.resource,
+            each.state,
+            each.holder,
+            str(each.fence or ""),
+            age(each.since_ms, each.now_ms),
+            age(each.until_ms, each.now_ms),
+            str(each.waiting or ""),
+        ]
+        for each in found
+    ]
+    print_table(["RESOURCE", "STATE", "HOLDER", "FENCE", "SINCE", "UNTIL", "WAITING"], rows, right=("FENCE", "WAITING"))
+
+
+def _row(record: Record, now_ms: int) -> list[str]:
+    return [str(record.n), age(record.at_ms, now_ms), record.kind, record.agent, record.why]

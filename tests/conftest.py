@@ -1,0 +1,72 @@
+"""Fixtures for all tests. Hypothesis runs the same examples every time: a failure here is a failure everywhere."""
+
+from __future__ import annotations
+
+import gc
+import os
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+from support import Party, StoreKind, make_party, memory_kind, mount_kind
+
+from coordinator import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+settings.register_profile(
+    "coordinator",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("coordinator")
+
+# One line joins another store to the contract (tests/contract).
+STORE_KINDS: dict[str, Callable[[Path], StoreKind]] = {
+    "memory": lambda _folder: memory_kind(),
+    "mount-symlink": lambda folder: mount_kind(folder, "symlink"),
+    "mount-directory": lambda folder: mount_kind(folder, "directory"),
+}
+
+
+@pytest.fixture(params=STORE_KINDS)
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> StoreKind:
+    """Each store in turn, empty."""
+    return STORE_KINDS[request.param](tmp_path)
+
+
+@pytest.fixture(params=["symlink", "directory"])
+def mount(request: pytest.FixtureRequest, tmp_path: Path) -> StoreKind:
+    """The store on a directory, with each primitive, empty."""
+    return mount_kind(tmp_path, request.param)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A fresh workspace, opened by the agent ``alice``."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    return Workspace.init(folder, agent="alice")
+
+
+@pytest.fixture
+def no_open_files_left() -> Iterator[None]:
+    """Fails a test that leaves a descriptor open."""
+    before = len(os.listdir("/dev/fd"))
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    assert len(os.listdir("/dev/fd")) <= before
+
+
+@pytest.fixture
+def party(tmp_path: Path) -> Party:
+    """Agents with a store in memory and a clock that is set by hand."""
+    return make_party(tmp_path)
