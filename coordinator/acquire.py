@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from coordinator.clock import CautiousTimer, Instant, elapsed_max_ms, elapsed_min_ms
 from coordinator.errors import AcquireCancelled, AuthorityMoved, BadValue, LeaseHeld, LeaseLost, StoreUnavailable
 from coordinator.events import Event
-from coordinator.lease import Granted
+from coordinator.lease import Dating, Granted
 from coordinator.limits import POLL_MAX_MS, POLL_MIN_MS, TTL_MAX_MS, TTL_MIN_MS, WAIT_MAX_MS, WAITING_MAX
 from coordinator.record.agree import Refusal, Spans, settle
 from coordinator.record.decide import Acquire, Ask, Break, Leave, Readings, Transition, Why, decide
@@ -129,18 +129,25 @@ class _Acquisition:
 
     def _attempt(self) -> Granted | Refusal:
         """One look; one append if it promises something."""
-        mark = self._member.clock.now()
         record = self._member.store.read(self._resource)
         self._watch.see(record)
         if record is not None and (record.lease or record.waiting):  # else there is nothing to look at the time for
             look = decide(record, self._request(0, 0), self._watch.readings())
             if isinstance(look, Refusal):
                 return self._moved_or(look)
-        decision = settle(self._member.store, self._resource, self._request, known=record, spans=self._watch.spans)
+        dating = Dating(self._member)
+        decision = settle(
+            self._member.store,
+            self._resource,
+            self._request,
+            known=record,
+            spans=self._watch.spans,
+            asked_ms=dating.now_ms,
+        )
         if isinstance(decision, Refusal):
             return self._moved_or(decision)
         self._tell_granted(decision, record)
-        return Granted(decision.record, mark, self._left_of_host_ms(mark), self.waited_ms())
+        return Granted(decision.record, dating.mark, self._left_of_host_ms(dating.mark), self.waited_ms())
 
     def _request(self, _n: int, now_ms: int) -> Acquire:
         dead_by_ms = now_ms + self._ends_in_ms - self.waited_ms() if self._ends_in_ms else 0
@@ -159,7 +166,7 @@ class _Acquisition:
         if any(waiter.request == self._place for waiter in record.waiting) or len(record.waiting) >= WAITING_MAX:
             return record
         author = self._member.author()
-        decision = settle(self._member.store, self._resource, lambda _n, _now: Ask(author), known=record)
+        decision = settle(self._member.store, self._resource, lambda _n, _now: Ask(author), known=record, queued=False)
         if isinstance(decision, Transition):
             self._place = author.request
         return decision.record
@@ -172,8 +179,10 @@ class _Acquisition:
     def _pause(self, record: Record, left_ms: int | None) -> None:
         self._watch.see(record)
         places = [waiter.request for waiter in record.waiting]
-        ahead = places.index(self._place) if self._place in places else WAITING_MAX
-        pause(self._member, ahead, self._watch.unchanged_ms(), left_ms, self._cancel)
+        if self._place in places:
+            pause(self._member, places.index(self._place), self._watch.unchanged_ms(), left_ms, self._cancel)
+        else:  # the line is full: a crowd outside must not look more often the longer it is
+            pause(self._member, WAITING_MAX, self.waited_ms(), left_ms, self._cancel)
 
     def _refused(self, refusal: Refusal) -> LeaseHeld:
         record, lease = refusal.record, refusal.record.lease

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat as stat_bits
+import weakref
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
@@ -163,6 +164,14 @@ class _SystemNewFile:
 class _SystemLock:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        _held_locks.add(self)
+
+    def forget(self) -> None:
+        """In a forked child: drops its share of the parent's lock, and leaves the lock (LOCK_UN would free it)."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
     def unlock(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -176,6 +185,17 @@ class _SystemLock:
             unlock(descriptor)
         with contextlib.suppress(OSError):
             os.close(descriptor)
+
+
+_held_locks: weakref.WeakSet[_SystemLock] = weakref.WeakSet()
+
+
+def _forget_locks_of_parent() -> None:
+    for held in list(_held_locks):
+        held.forget()
+
+
+os.register_at_fork(after_in_child=_forget_locks_of_parent)
 
 
 class SystemFiles:

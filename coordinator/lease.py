@@ -52,6 +52,23 @@ class Granted(NamedTuple):
     waited_ms: int
 
 
+class Dating:
+    """Notes a holder's clocks just before the store tells its time, anew for each decision (P10).
+
+    From the note on the holder trusts, from the store's time on the others wait: so the trust ends first. Noted once at
+    the start, it would count the queueing against the lease, which might be granted with nothing left.
+    """
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        self.mark = member.clock.now()
+
+    def now_ms(self) -> int:
+        """The store's time."""
+        self.mark = self._member.clock.now()
+        return self._member.store.now_ms()
+
+
 class Lease:
     """A lease that was granted. Made by ``Workspace.lease``; a context manager that releases it.
 
@@ -81,6 +98,7 @@ class Lease:
         self._record = granted.record
         self._held: Holding = held
         self._mark = self._began = granted.mark
+        self._told = member.clock.now()  # after the store told its time at the grant or renewal; the mark is before
         self._ends_in_ms = granted.ends_in_ms
         self._on_lost = on_lost
         self._pid = os.getpid()
@@ -226,14 +244,14 @@ class Lease:
     def _settle(self, request_for: Callable[[Author, int], Request], *, renews: bool) -> Record:
         """Decides the request at the record; if it renews, the trust begins anew at the moment before it was made."""
         author = self._member.author()
-        mark = self._member.clock.now()
+        dating = Dating(self._member)
         decision = settle(
             self._member.store,
             self._resource,
             lambda n, _now_ms: request_for(author, n),
             known=self._record,
             spans=self._spans,
-            reckoned_ms=None if renews else self._reckoned_ms,
+            asked_ms=dating.now_ms if renews else self._reckoned_ms,
             queued=False,
         )
         if isinstance(decision, Refusal):
@@ -243,12 +261,12 @@ class Lease:
             raise self._find_out(decision.record, decision.why)
         self._record = decision.record
         if renews and decision.record.lease:
-            self._held, self._mark = decision.record.lease, mark
+            self._held, self._mark, self._told = decision.record.lease, dating.mark, self._member.clock.now()
         return decision.record
 
     def _reckoned_ms(self) -> int:
-        """The store's time, reckoned from the last renewal; rather too early than too late."""
-        return self._held.renewed_ms + elapsed_min_ms(self._mark, self._member.clock.now())
+        """The store's time, reckoned from the last renewal's; rather too early than too late."""
+        return self._held.renewed_ms + elapsed_min_ms(self._told, self._member.clock.now())
 
     def _is_half_used(self) -> bool:
         """Whether it is time to renew (P11)."""
@@ -376,9 +394,12 @@ def resume(member: Member, token: str) -> tuple[Resource, Granted]:
         LeaseLost: It ran out, was taken, or the token was used already.
     """
     resource, fence, lease_id = parse_token(token)
-    author, new_lease_id, mark = member.author(), new_id(), member.clock.now()
+    author, new_lease_id, dating = member.author(), new_id(), Dating(member)
     decision = settle(
-        member.store, resource, lambda _n, _now_ms: Resume(author, lease_id, fence, new_lease_id), known=None
+        member.store,
+        resource,
+        lambda _n, _now_ms: Resume(author, lease_id, fence, new_lease_id),
+        asked_ms=dating.now_ms,
     )
     if isinstance(decision, Refusal):
         reason = str(decision.why)
@@ -392,4 +413,4 @@ def resume(member: Member, token: str) -> tuple[Resource, Granted]:
             successor_fence=decision.record.lease.fence if decision.record.lease else 0,
             kept="",
         )
-    return resource, Granted(decision.record, mark, 0, 0)
+    return resource, Granted(decision.record, dating.mark, 0, 0)

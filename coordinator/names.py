@@ -68,7 +68,10 @@ class Resource(str):
         parts = path.split("/")
         if parts[-1] != STATE_MARK:
             raise BadName(f"{path!r} is not the state folder of a resource", name=path)
-        return cls.parse("/".join(part.removeprefix(STATE_MARK) for part in parts[:-1]))
+        resource = cls.parse("/".join(part.removeprefix(STATE_MARK) for part in parts[:-1]))
+        if resource.state_path != path:
+            raise BadName(f"{path!r} is not the state folder of a resource", name=path)
+        return resource
 
 
 def _problem_with(name: str) -> str:

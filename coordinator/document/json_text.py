@@ -38,7 +38,7 @@ def parse(data: bytes, resource: str) -> Any:
 
     Raises:
         MalformedDocument: Not UTF-8, not JSON, a key that stands twice in one object, NaN or infinity, a number that
-            cannot be carried exactly, half a surrogate pair, or nesting deeper than can be read. Says where.
+            cannot be carried exactly, half a surrogate pair, or nesting deeper than 500. Says where.
     """
     try:
         text = data.removeprefix(_BOM).decode()
@@ -50,12 +50,29 @@ def parse(data: bytes, resource: str) -> Any:
     except json.JSONDecodeError as error:
         raise _refusal(resource, f"line {error.lineno}, column {error.colno}", error.msg) from None
     except RecursionError:
-        raise _refusal(resource, "its innermost value", "nesting deeper than can be read") from None
+        raise _refusal(resource, "its innermost value", f"nesting deeper than {_DEPTH_MAX}") from None
     except ValueError as error:  # an integer of more digits than Python converts (sys.set_int_max_str_digits)
         raise _refusal(resource, "one of its numbers", str(error)) from None
+    if _is_deep(value):
+        raise _refusal(resource, "its innermost value", f"nesting deeper than {_DEPTH_MAX}")
     if _SURROGATE.search(text):
         _refuse_unfaithful(value, "", resource, 0)
     return value
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a value is nested deeper than can be written."""
+    level = [value]
+    for _ in range(_DEPTH_MAX):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _refusal(resource: str, where: str, what: str) -> MalformedDocument:
@@ -178,7 +195,7 @@ def _problem_with(value: Any, depth: int) -> str:
         return ""
     if isinstance(value, float):
         return "" if math.isfinite(value) else f"{value} is no JSON number"
-    if depth > _DEPTH_MAX:
+    if depth >= _DEPTH_MAX:
         return f"nesting deeper than {_DEPTH_MAX}"
     if isinstance(value, dict):
         wrong = [key for key in value if not isinstance(key, str) or not _is_unicode(key)]

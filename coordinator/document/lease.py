@@ -51,8 +51,11 @@ class DocumentLease(Lease):
         A plain file that was never committed is adopted first, as revision 1, so that an edit made to it from now on
         is seen as one.
 
+        It does not ask whether the lease is still held: what is made of it is refused at ``commit``, if it is not.
+
         Raises:
-            LeaseLost, StoreUnavailable: As ``check``; also CorruptSnapshot, as ``Document.read``.
+            NoSuchDocument, CorruptSnapshot, StoreUnavailable: As ``Document.read``.
+            LeaseLost: A plain file was to be adopted, and the lease is over.
         """
         self._adopt()
         # An edit found at the first look was made by somebody without the lease; later ones may be this holder's own,

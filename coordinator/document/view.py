@@ -14,6 +14,7 @@ the view is repaired, and reported (P17)::
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import os
@@ -67,6 +68,7 @@ class View:
         self._resource = resource
         self.path = f"{member.places.root}/{resource}"
         self._shown: tuple[Stat, str] | None = None  # the file as last looked at, and its sha256
+        self._told: tuple[str, Stat] | None = None  # what the sidecar tells, and the sidecar as it was last looked at
         self._heads: dict[str, None] = {}  # sha256 of heads seen lately: saves reading the history to know an old one
 
     def read(self) -> bytes | None:
@@ -132,8 +134,10 @@ class View:
         try:
             for _ in range(PUBLISH_TRIES):
                 shows = self._shows_surely(record)
-                if shows is Shows.HEAD and not changed:
-                    break
+                if shows is Shows.HEAD:
+                    self._tell_sidecar(record)
+                    if not changed:
+                        break
                 if shows is Shows.EDITED and leave_edits:
                     break
                 if not fresh:
@@ -213,7 +217,7 @@ class View:
         if data is None:
             newest, data = read_head(self._member, self._resource)
             record = newest or record
-        files, state = self._member.files, self._member.places.of(self._resource)
+        files = self._member.files
         head = record.head
         assert head is not None  # noqa: S101 - refresh looked
         facts = self._facts()
@@ -223,13 +227,27 @@ class View:
         self._rename(scratch, self.path)
         shown = self._facts()
         self._shown = (shown, head.sha256) if shown and shown.size_bytes == head.size_bytes else None
-        about = {"revision": head.revision, "sha256": head.sha256, "bytes": head.size_bytes, "n": head.n}
-        scratch = f"{self._member.places.scratch}/{new_id()}"
-        write_new(files, scratch, json.dumps(about | {"at_ms": record.at_ms}).encode() + b"\n")
-        self._rename(scratch, f"{state}/view.json")
+        self._tell_sidecar(record)
         if facts is not None:
             self._tell("view_repaired", record)
         return record
+
+    def _tell_sidecar(self, record: Record) -> None:
+        """Writes which revision the file shows, unless that stands there; a frozen writer's late one may say else."""
+        head, files, path = record.head, self._member.files, self._member.places.of(self._resource, "view.json")
+        if head is None:
+            return
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            if self._told == (head.sha256, files.stat(path)):
+                return
+            if json.loads(files.read(path))["sha256"] == head.sha256:
+                self._told = (head.sha256, files.stat(path))
+                return
+        about = {"revision": head.revision, "sha256": head.sha256, "bytes": head.size_bytes, "n": head.n}
+        scratch = f"{self._member.places.scratch}/{new_id()}"
+        write_new(files, scratch, json.dumps(about | {"at_ms": record.at_ms}).encode() + b"\n")
+        self._rename(scratch, path)
+        self._told = (head.sha256, files.stat(path))
 
     def _rename(self, scratch: str, path: str) -> None:
         try:

@@ -36,7 +36,7 @@ def settle(
     *,
     known: Record | None = None,
     spans: Callable[[Record | None], Spans] | None = None,
-    reckoned_ms: Callable[[], int] | None = None,
+    asked_ms: Callable[[], int] | None = None,
     queued: bool = True,
 ) -> Decision:
     """Carries one request through.
@@ -49,8 +49,8 @@ def settle(
         known: The newest record, as far as the caller knows: saves one read. Being wrong costs one more decision; a
             refusal is never given on it without reading anew.
         spans: What the caller's own clocks say about the record being decided on.
-        reckoned_ms: The store's time as the caller reckons it, for requests in which it only tells people when; None:
-            the store is asked.
+        asked_ms: Gives the store's time, once for each decision; None: ``store.now_ms``. For callers that note their
+            own clocks at that moment, or that only tell people when, and reckon.
         queued: Queue for the turn (P5). A holder, whose next record hardly anybody contends for, tries it once without:
             that saves five round trips on NFS.
 
@@ -60,7 +60,7 @@ def settle(
     Raises:
         StoreUnavailable: See Store.append. A retry with the same request is safe.
     """
-    ask = _Asking(store, resource, request_for, spans, reckoned_ms or store.now_ms)
+    ask = _Asking(store, resource, request_for, spans, asked_ms or store.now_ms)
     decision, result = ask.once(known) if known is not None and not queued else (None, None)
     if decision is None:
         with store.turn(resource):

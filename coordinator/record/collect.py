@@ -4,7 +4,8 @@ r"""Keeping a chain short (P18): archive, raise the floor in the chain, then del
 
     000000000007 v=1/n=7/kind=release/…/crc=1b2c3d4e\n
 
-Several collectors may run at once: each writes its own segment, and records that stand in two are the same records.
+Several collectors may run at once: each writes its own segment (under a name that ends in .part, then renamed), and
+records that stand in two are the same records.
 A number below the floor that appears again (a frozen writer thawed, P18) is no record; it is deleted with the rest.
 Segments are merged when there are many, and dropped when they are older than HISTORY_KEEP_MS, or when all of them
 together are larger than HISTORY_MAX_BYTES, the oldest first.
@@ -23,7 +24,9 @@ from coordinator.limits import (
     HISTORY_MAX_BYTES,
     HISTORY_SEGMENT_BYTES,
     HISTORY_SEGMENTS_MAX,
+    LIST_TRIES,
     N_DIGITS,
+    SCRATCH_KEEP_MS,
 )
 from coordinator.names import new_id
 from coordinator.record.agree import settle
@@ -31,14 +34,14 @@ from coordinator.record.decide import Raise
 from coordinator.record.record import Record, decode, is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from coordinator.files import Files
     from coordinator.names import Resource
     from coordinator.record.decide import Author
     from coordinator.record.primitive import Primitive
     from coordinator.record.store import Store
 
+_SEGMENT = ".log"
+_PART = ".part"
 _GONE = frozenset({errno.ENOENT, errno.ESTALE, errno.ENOTDIR})
 
 
@@ -105,13 +108,9 @@ def collect_chain(store: Store, chain: Chain, author: Author, *, keep: int) -> i
 
 def known_records(chain: Chain) -> list[Record]:
     """Every record that the archive and the chain still tell of, oldest first."""
-    segments = _segments(chain)
-    # The chain is read after the list of segments was: what is collected in between stands in a segment that is
-    # listed again below, so that no record falls between the two.
+    # The chain is read first: what is collected from it meanwhile stands in a segment by then.
     live = [(n, text) for n in chain.positions() if (text := chain.text(n)) is not None]
-    archived: dict[int, str] = {}
-    for name, _ in {*segments, *_segments(chain)}:
-        archived.update(_lines(chain, name))
+    archived = _archived(chain)
     standing = {n: decode(text, resource=chain.resource, path=chain.path(n)) for n, text in live}
     floor = standing[max(standing)].floor if standing else 0
     found = {n: record for n, record in standing.items() if n >= floor}
@@ -120,6 +119,18 @@ def known_records(chain: Chain) -> list[Record]:
             with contextlib.suppress(CorruptRecord, NewerFormat):  # whole, and of a kind that is not known here
                 found[n] = decode(text, resource=chain.resource, path=f"{chain.folder}/history")
     return [found[n] for n in sorted(found)]
+
+
+def _archived(chain: Chain) -> dict[int, str]:
+    """The texts of all segments. One that goes while they are read was merged into another: list again (P6)."""
+    for _ in range(LIST_TRIES):
+        found: dict[int, str] = {}
+        parts = [_lines(chain, name) for name, _ in _segments(chain)]
+        if all(part is not None for part in parts):
+            for part in parts:
+                found.update(part or {})
+            return found
+    raise OSError(errno.ESTALE, "the history changes at every look", f"{chain.folder}/history")
 
 
 def _archive(chain: Chain, first: int, end: int) -> None:
@@ -134,20 +145,21 @@ def _archive(chain: Chain, first: int, end: int) -> None:
         _write_segment(chain, lines)
 
 
-def _write_segment(chain: Chain, lines: list[str]) -> str:
+def _write_segment(chain: Chain, lines: list[str]) -> None:
+    """Puts a segment into the history, whole: another collector may merge it, and delete it, as soon as it is there."""
     folder = f"{chain.folder}/history"
     make_dirs(chain.files, chain.folder, folder)
-    name = f"{lines[0][:N_DIGITS]}-{lines[-1][:N_DIGITS]}-{new_id()}.log"
-    write_new(chain.files, f"{folder}/{name}", "".join(lines).encode())
+    path = f"{folder}/{lines[0][:N_DIGITS]}-{lines[-1][:N_DIGITS]}-{new_id()}{_SEGMENT}"
+    write_new(chain.files, path + _PART, "".join(lines).encode())
+    chain.files.rename(path + _PART, path)
     chain.files.sync_dir(folder)
-    return name
 
 
 def _segments(chain: Chain) -> list[tuple[str, int]]:
     """Names and sizes of the segments, oldest first."""
     folder = f"{chain.folder}/history"
     try:
-        names = sorted(name for name in chain.files.listdir(folder) if name.endswith(".log"))
+        names = sorted(name for name in chain.files.listdir(folder) if name.endswith(_SEGMENT))
     except FileNotFoundError:
         return []
     found = []
@@ -160,20 +172,20 @@ def _segments(chain: Chain) -> list[tuple[str, int]]:
     return found
 
 
-def _lines(chain: Chain, name: str) -> Iterator[tuple[int, str]]:
-    """The numbers and texts of one segment; one that is gone, or that a crash cut, ends early."""
-    path = f"{chain.folder}/history/{name}"
+def _lines(chain: Chain, name: str) -> dict[int, str] | None:
+    """The numbers and texts of one segment; None when it is gone. What in it cannot be read is not known."""
     try:
-        data = chain.files.read(path)
+        data = chain.files.read(f"{chain.folder}/history/{name}")
     except OSError as error:
         if error.errno in _GONE:
-            return
+            return None
         raise
+    found = {}
     for line in data.decode(errors="surrogateescape").splitlines():
         number, _, text = line.partition(" ")
-        # History is for people and for P18's unknown outcomes: what cannot be read is not known.
         if is_position(number) and is_whole(text):
-            yield int(number), text
+            found[int(number)] = text
+    return found
 
 
 def _merge(chain: Chain) -> None:
@@ -183,7 +195,7 @@ def _merge(chain: Chain) -> None:
         return
     texts: dict[int, str] = {}
     for name in small:
-        texts.update(_lines(chain, name))
+        texts.update(_lines(chain, name) or {})  # gone: merged by another collector
     if texts:
         _write_segment(chain, [f"{n:0{N_DIGITS}} {texts[n]}\n" for n in sorted(texts)])
     for name in small:
@@ -202,3 +214,8 @@ def _drop_old(chain: Chain, now_ms: int) -> None:
         if age_ms > HISTORY_KEEP_MS or total_bytes > HISTORY_MAX_BYTES:
             remove_quietly(chain.files, path)
             total_bytes -= size_bytes
+    with contextlib.suppress(FileNotFoundError):
+        for name in chain.files.listdir(f"{chain.folder}/history"):
+            path = f"{chain.folder}/history/{name}"
+            if name.endswith(_PART) and now_ms - chain.files.stat(path).mtime_ns // 1_000_000 > SCRATCH_KEEP_MS:
+                remove_quietly(chain.files, path)

@@ -305,8 +305,8 @@ class MountStore:
     def turn(self, resource: Resource) -> Iterator[None]:
         """See Store. Waits at most QUEUE_WAIT_MAX_MS, then goes on without: the lock saves work, P1 keeps the truth.
 
-        A process frozen while it holds the lock would otherwise stop everyone for as long as it is frozen. Once waited for
-        in vain, it is waited for only QUEUE_STUCK_WAIT_MAX_MS, until it could be had again.
+        A process frozen while it holds the lock would otherwise stop everyone for as long as it is frozen. Once waited
+        for in vain, it is waited for only QUEUE_STUCK_WAIT_MAX_MS, until it could be had again.
         """
         if self._newer:
             raise self._newer

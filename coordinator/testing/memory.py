@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from coordinator.clock import SYSTEM_CLOCK
-from coordinator.limits import MOUNT_SKEW_MS
+from coordinator.limits import MOUNT_SKEW_MS, QUEUE_WAIT_MAX_MS
 from coordinator.record.agree import settle
 from coordinator.record.decide import Author, Raise
 from coordinator.record.record import MOUNT, Record, decode, encode
@@ -80,8 +80,12 @@ class MemoryStore:
         """See Store."""
         with self._guard:
             turn = self._turns.setdefault(resource, threading.Lock())
-        with turn:
+        has_turn = turn.acquire(timeout=QUEUE_WAIT_MAX_MS / 1000)
+        try:
             yield
+        finally:
+            if has_turn:
+                turn.release()
 
     def history(self, resource: Resource) -> list[Record]:
         """See Store."""

@@ -293,7 +293,16 @@ def test_the_exported_names() -> None:
     assert coordinator.__all__ == PUBLIC
     assert dir(coordinator) == sorted(PUBLIC)
     testing = importlib.import_module("coordinator.testing")
-    assert testing.__all__ == ["Call", "FailAt", "InterceptedFiles", "ManualClock", "MemoryStore", "PauseAt"]
+    assert testing.__all__ == [
+        "Call",
+        "FailAt",
+        "Held",
+        "InterceptedFiles",
+        "ManualClock",
+        "MemoryStore",
+        "PauseAt",
+        "check_intervals",
+    ]
 
 
 @pytest.mark.parametrize("name", PUBLIC)
