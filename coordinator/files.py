@@ -374,7 +374,11 @@ def remove_tree(files: Files, path: str) -> None:
 def sweep(files: Files, folder: str, before_ms: int) -> int:
     """Removes what in a folder was last changed before a time, Unix milliseconds; returns how much that was."""
     removed = 0
-    for name in files.listdir(folder):
+    try:
+        names = files.listdir(folder)
+    except FileNotFoundError:
+        return 0
+    for name in names:
         path = f"{folder}/{name}"
         with contextlib.suppress(FileNotFoundError):
             found = files.stat(path)

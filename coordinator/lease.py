@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from coordinator.clock import elapsed_max_ms, elapsed_min_ms
 from coordinator.errors import BadValue, LeaseLost, StaleFence, StoreUnavailable
 from coordinator.events import Event, call_safely
-from coordinator.limits import RENEW_PERCENT, TRUST_PERCENT
+from coordinator.limits import N_DIGITS, RENEW_PERCENT, TRUST_PERCENT
 from coordinator.names import Resource, is_id, new_id
 from coordinator.record.agree import Refusal, Spans, settle
 from coordinator.record.decide import Author, Detach, Release, Renew, Request, Resume, Why
@@ -381,7 +381,8 @@ def parse_token(token: str) -> tuple[Resource, int, str]:
     version, _, rest = token.partition(".")
     fence, _, rest = rest.partition(".")
     lease_id, _, name = rest.partition(".")
-    if version != "v1" or not fence.isdecimal() or not is_id(lease_id):
+    is_number = fence.isascii() and fence.isdecimal() and len(fence) <= N_DIGITS
+    if version != "v1" or not is_number or not is_id(lease_id):
         raise BadValue(f"{token[:80]!r} is not the token of a detached lease", argument="token", value=token)
     return Resource.parse(name), int(fence), lease_id
 

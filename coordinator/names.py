@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Final
+from typing import Any, Final
 
 from coordinator.errors import BadName
 from coordinator.limits import AGENT_MAX_BYTES, COMPONENT_MAX_BYTES, ID_CHARS, RESOURCE_MAX_BYTES
@@ -37,7 +37,7 @@ class Resource(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, name: str) -> Resource:
+    def parse(cls, name: Any) -> Resource:
         """Checks a name given by a user.
 
         Args:
@@ -47,6 +47,8 @@ class Resource(str):
             BadName: Says which part is wrong and why. Nothing is mended silently: ``./a`` and ``a//b`` are refused,
                 since two spellings of one name would be two leases on one file.
         """
+        if not isinstance(name, str):
+            raise BadName(f"a resource name is text, not {type(name).__name__}", name=repr(name)[:80])
         problem = _problem_with(name)
         if problem:
             raise BadName(
@@ -101,13 +103,13 @@ def _problem_with(name: str) -> str:
     return next((problem for wrong, problem in checks if wrong), "")
 
 
-def parse_agent(name: str) -> str:
+def parse_agent(name: Any) -> str:
     """Checks an agent's name: 1 to 64 ASCII letters, digits, and ``. _ @ + -`` inside; it becomes part of file names.
 
     Raises:
         BadName: With a name that would do.
     """
-    if len(name) <= AGENT_MAX_BYTES and _AGENT.fullmatch(name):
+    if isinstance(name, str) and len(name) <= AGENT_MAX_BYTES and _AGENT.fullmatch(name):
         return name
     raise BadName(
         f"{str(name)[:80]!r} is not an agent name",

@@ -96,13 +96,14 @@ class Workspace:
         name = parse_agent(agent) if agent is not None else default_agent()
         places = Places(files.realpath(os.fspath(directory)))
         self._format = read_format(files, places.root)
+        newer = self._format.newer_for_writers(places.root)
         if store is None:
             primitive = primitive_named(self._format.primitive, files, places.scratch)
             assert primitive is not None  # noqa: S101 - read_format refused an unknown one
-            store = MountStore(
-                places, files, clock, primitive, new_id(), newer=self._format.newer_for_writers(places.root)
-            )
-        self._member = Member(name, store, files=files, clock=clock, places=places, events=Events(on_event))
+            store = MountStore(places, files, clock, primitive, new_id(), newer=newer)
+        self._member = Member(
+            name, store, files=files, clock=clock, places=places, events=Events(on_event), newer=newer
+        )
         self._documents: dict[Resource, Document] = {}
 
     @classmethod
@@ -312,6 +313,8 @@ class Workspace:
 
     def collect(self) -> Collected:
         """Archives old records and deletes what nobody can need any more, in all resources (P18). Safe at any time."""
+        if self._member.newer:
+            raise self._member.newer
         records = files = freed_bytes = 0
         resources = list(self._member.store.resources())
         trouble = []
@@ -359,12 +362,15 @@ class Workspace:
         return Resource.parse(real.removeprefix(f"{root}/"))
 
 
+_SECONDS_MAX = 1e9  # thirty years: far above every limit, and far below what overflows
+
+
 def _millis(seconds: Any, argument: str) -> int:
     """Seconds as whole milliseconds.
 
     Raises:
         BadValue: Not a finite, non-negative number.
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < _SECONDS_MAX:
         raise BadValue(f"{argument}={seconds!r} is not a number of seconds", argument=argument, value=seconds)
     return round(seconds * 1000)

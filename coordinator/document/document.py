@@ -325,6 +325,8 @@ class Document:
         return Receipt(head.revision, head.sha256, head.fence, "fresh" if view else "stale", conflicts)
 
     def _refresh_view(self, record: Record, data: bytes, **how: bool) -> tuple[bool, tuple[str, ...]]:
+        if self._member.newer:
+            return False, ()
         try:
             done = self._view.refresh(record, data, **how)
         except CoordinatorError as error:

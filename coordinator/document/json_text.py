@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple
 
 from coordinator.errors import MalformedDocument
@@ -97,7 +97,11 @@ class _Hooks:
 
     def number(self, digits: str) -> float:
         value = float(digits)
-        if not math.isfinite(value) or Decimal(digits) != Decimal(repr(value)):
+        try:
+            exact = math.isfinite(value) and Decimal(digits) == Decimal(repr(value))
+        except InvalidOperation:  # an exponent beyond what decimals carry
+            exact = False
+        if not exact:
             where = _place(self._text, self._text.find(digits))
             raise _refusal(self._resource, where, f"the number {digits[:40]} cannot be carried exactly")
         return value

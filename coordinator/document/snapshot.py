@@ -21,9 +21,8 @@ import os
 from typing import TYPE_CHECKING
 
 from coordinator.errors import CorruptSnapshot
-from coordinator.files import make_dirs, refresh_down, remove_quietly, write_new
+from coordinator.files import make_dirs, refresh_down, remove_quietly
 from coordinator.limits import LIST_TRIES, N_DIGITS, ORPHAN_KEEP_MS
-from coordinator.names import new_id
 from coordinator.record.mount import unavailable
 from coordinator.record.record import Head
 
@@ -49,6 +48,8 @@ class Draft:
     """
 
     def __init__(self, member: Member, resource: Resource, data: bytes, before: Record | None) -> None:
+        if member.newer:
+            raise member.newer
         self._member = member
         # With content committed before, the folder is there, and was durable before that content was.
         self._first = before is None or before.head is None
@@ -94,20 +95,26 @@ class Draft:
         return self._member.places.of(self._resource, folder, head.snapshot)
 
     def _write(self, folder: str, head: Head) -> None:
-        files, place = self._member.files, self._member.places.of(self._resource)
-        scratch = f"{self._member.places.scratch}/{new_id()}"
+        member, path = self._member, self._path(folder, head)
         try:
             if self._first or folder != "snap":
-                make_dirs(files, self._member.places.resources, f"{place}/{folder}")
-            write_new(files, scratch, self._data)
+                self._make_folder(path)
+            scratch = member.write_scratch(self._data)
             try:
-                files.rename(scratch, self._path(folder, head))
+                try:
+                    member.files.rename(scratch, path)
+                except FileNotFoundError:
+                    self._make_folder(path)
+                    member.files.rename(scratch, path)
             except BaseException:
-                remove_quietly(files, scratch)
+                remove_quietly(member.files, scratch)
                 raise
-            files.sync_dir(f"{place}/{folder}")
+            member.files.sync_dir(os.path.dirname(path))
         except OSError as error:
             raise unavailable(error, self._resource, "writing a snapshot of") from error
+
+    def _make_folder(self, path: str) -> None:
+        make_dirs(self._member.files, self._member.places.resources, os.path.dirname(path))
 
     def _rename(self, old: Head, new: Head) -> bool:
         files, path = self._member.files, self._path("snap", new)

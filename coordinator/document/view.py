@@ -26,7 +26,6 @@ from coordinator.errors import BadName
 from coordinator.events import Event
 from coordinator.files import make_dirs, remove_quietly, write_new
 from coordinator.limits import HEADS_KNOWN_MAX, PUBLISH_TRIES
-from coordinator.names import new_id
 from coordinator.record.mount import unavailable
 
 if TYPE_CHECKING:
@@ -221,9 +220,8 @@ class View:
         head = record.head
         assert head is not None  # noqa: S101 - refresh looked
         facts = self._facts()
-        scratch = f"{self._member.places.scratch}/{new_id()}"
         make_dirs(files, self._member.places.root, os.path.dirname(self.path))
-        write_new(files, scratch, data, facts.mode if facts and facts.kind == "file" else None)
+        scratch = self._member.write_scratch(data, facts.mode if facts and facts.kind == "file" else None)
         self._rename(scratch, self.path)
         shown = self._facts()
         self._shown = (shown, head.sha256) if shown and shown.size_bytes == head.size_bytes else None
@@ -244,8 +242,7 @@ class View:
                 self._told = (head.sha256, files.stat(path))
                 return
         about = {"revision": head.revision, "sha256": head.sha256, "bytes": head.size_bytes, "n": head.n}
-        scratch = f"{self._member.places.scratch}/{new_id()}"
-        write_new(files, scratch, json.dumps(about | {"at_ms": record.at_ms}).encode() + b"\n")
+        scratch = self._member.write_scratch(json.dumps(about | {"at_ms": record.at_ms}).encode() + b"\n")
         self._rename(scratch, path)
         self._told = (head.sha256, files.stat(path))
 

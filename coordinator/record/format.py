@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from coordinator import __version__
-from coordinator.errors import Damaged, NewerFormat, NotAWorkspace, Unsuitable
+from coordinator.errors import AuthorityMoved, Damaged, NewerFormat, NotAWorkspace, Unsuitable
 from coordinator.files import remove_quietly, remove_tree, write_new
 from coordinator.limits import FORMAT, RECORD_MAX_BYTES
 from coordinator.names import STATE_DIR, new_id
@@ -84,16 +84,37 @@ def read_format(files: Files, root: str) -> Format:
         if told["min_reader"] > FORMAT:
             raise _newer(root, told["min_reader"], told.get("made_by", "an unknown version"), "to be read")
         found = Format(**{name: told[name] for name in Format.__dataclass_fields__})
-    except (ValueError, KeyError, TypeError) as error:
+        _refuse_wrong_types(found)
+        if primitive_named(found.primitive, files, "") is None:
+            raise ValueError(f"unknown primitive {found.primitive!r}")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Damaged(
             f"{path} is damaged: {error!r}",
             resource="",
             path=path,
             hint="restore that one file: docs/formats.md shows every field; the resources beside it are untouched",
         ) from None
-    if primitive_named(found.primitive, files, "") is None:
-        raise Damaged(f"{path} names an unknown primitive {found.primitive!r}", resource="", path=path)
+    if found.authority["mode"] != MOUNT:
+        raise AuthorityMoved(
+            f"the workspace {root} is ruled by the {found.authority['mode']}, not by the directory",
+            path=root,
+            mode=found.authority["mode"],
+            epoch=found.authority["epoch"],
+            hint="this version knows the directory only: upgrade agent-coordinator on this host",
+        )
     return found
+
+
+def _refuse_wrong_types(found: Format) -> None:
+    for name in ("format", "min_reader", "min_writer", "made_ms"):
+        if type(getattr(found, name)) is not int:
+            raise TypeError(f"{name} is no whole number")
+    for name in ("workspace_id", "primitive", "made_by"):
+        if not isinstance(getattr(found, name), str) or not getattr(found, name):
+            raise TypeError(f"{name} is no text")
+    authority: Any = found.authority
+    if not isinstance(authority, dict) or type(authority["epoch"]) is not int or not isinstance(authority["mode"], str):
+        raise TypeError("authority is not a mode and an epoch")
 
 
 def _newer(root: str, needs: int, made_by: object, what: str) -> NewerFormat:

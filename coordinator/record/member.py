@@ -7,11 +7,13 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
+from coordinator.files import make_dirs, write_new
 from coordinator.names import new_id
 from coordinator.record.decide import Author
 
 if TYPE_CHECKING:
     from coordinator.clock import Clock
+    from coordinator.errors import NewerFormat
     from coordinator.events import Events
     from coordinator.files import Files
     from coordinator.record.mount import Places
@@ -31,15 +33,27 @@ class Member:
         clock: The seam to time.
         places: Where the workspace keeps what.
         events: Where events go.
+        newer: The error for every write, when the workspace may be read by this version but not written.
     """
 
-    def __init__(self, agent: str, store: Store, *, files: Files, clock: Clock, places: Places, events: Events) -> None:
+    def __init__(
+        self,
+        agent: str,
+        store: Store,
+        *,
+        files: Files,
+        clock: Clock,
+        places: Places,
+        events: Events,
+        newer: NewerFormat | None = None,
+    ) -> None:
         self.agent = agent
         self.store = store
         self.files = files
         self.clock = clock
         self.places = places
         self.events = events
+        self.newer = newer
         self._life = (os.getpid(), new_id())
         self._guard = threading.Lock()
         _members.add(self)
@@ -57,6 +71,16 @@ class Member:
     def author(self) -> Author:
         """A fresh request by this agent."""
         return Author(new_id(), self.agent, self.incarnation)
+
+    def write_scratch(self, data: bytes, mode: int | None = None) -> str:
+        """Writes a synced file under a name that nobody else knows; returns its path, to be renamed from. OSError."""
+        path = f"{self.places.scratch}/{new_id()}"
+        try:
+            write_new(self.files, path, data, mode)
+        except FileNotFoundError:  # a restore may leave empty folders out
+            make_dirs(self.files, self.places.state, self.places.scratch)
+            write_new(self.files, path, data, mode)
+        return path
 
     def after_fork(self) -> None:
         """In a forked child: a lock held by another thread at the fork would never be released here."""

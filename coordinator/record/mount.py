@@ -76,6 +76,11 @@ def unavailable(error: OSError, resource: str, doing: str, *, outcome_unknown: b
     )
 
 
+def _corrupt(resource: Resource, path: str, where: str, what: str) -> CorruptRecord:
+    message = f"the record of {str(resource)!r} at {path} is damaged at {where}: {what}"
+    return CorruptRecord(message, resource=str(resource), path=path, where=where)
+
+
 class _Listing(NamedTuple):
     newest: int  # 0: the chain is empty
     records: int
@@ -122,6 +127,7 @@ class MountStore:
     def read(self, resource: Resource) -> Record | None:
         """See Store."""
         seen = self._seen.get(resource)
+        missing: list[int] = []
         for _ in range(LIST_TRIES):
             listing = self._list(resource)
             if seen and listing.newest == seen.n:
@@ -133,6 +139,10 @@ class MountStore:
             record = self._get(resource, listing.newest)
             if record:
                 return self._remember(resource, record)
+            missing.append(listing.newest)
+        if len(missing) == LIST_TRIES and len({*missing}) == 1:
+            path = self._places.of(resource, "chain", f"{missing[0]:0{N_DIGITS}}")
+            raise _corrupt(resource, path, "its file", "it is listed, and not there")
         raise StoreUnavailable(
             f"the chain of {resource!r} cannot be read: it shows record {listing.newest}, and "
             f"{seen.n if seen else 'a newer one'} was there before",
@@ -169,22 +179,13 @@ class MountStore:
         except OSError as error:
             if error.errno in _GONE:
                 return None
-            if error.errno == errno.EINVAL:  # not a symbolic link
-                raise CorruptRecord(
-                    f"the record of {resource!r} at {path} is not a symbolic link",
-                    resource=resource,
-                    path=path,
-                    where="the file itself",
-                ) from error
+            if error.errno in {errno.EINVAL, errno.EISDIR}:
+                what = "it is not a symbolic link" if error.errno == errno.EINVAL else "it is a folder"
+                raise _corrupt(resource, path, "the file itself", what) from error
             raise unavailable(error, resource, "reading the record of") from error
         record = decode(text, resource=resource, path=path)
         if record.n != n:
-            raise CorruptRecord(
-                f"the record of {resource!r} at {path} says it is number {record.n}: it was copied or renamed",
-                resource=resource,
-                path=path,
-                where="n",
-            )
+            raise _corrupt(resource, path, "n", f"it says that it is number {record.n}: it was copied or renamed")
         return record
 
     def _remember(self, resource: Resource, record: Record) -> Record:
@@ -297,7 +298,11 @@ class MountStore:
     def now_ms(self) -> int:
         """The mtime that the server gives to a file of this process's own."""
         try:
-            return self._files.touch(self._clock_path) // 1_000_000
+            try:
+                return self._files.touch(self._clock_path) // 1_000_000
+            except FileNotFoundError:  # a restore may leave empty folders out
+                make_dirs(self._files, self._places.state, self._places.clocks)
+                return self._files.touch(self._clock_path) // 1_000_000
         except OSError as error:
             raise unavailable(error, self._clock_path, "asking the server's time of") from error
 
@@ -355,6 +360,8 @@ class MountStore:
 
     def collect(self, resource: Resource, author: Author, *, keep: int) -> int:
         """See Store."""
+        if self._newer:
+            raise self._newer
         try:
             return collect_chain(self, self._chain(resource), author, keep=keep)
         except OSError as error:

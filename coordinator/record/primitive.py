@@ -112,7 +112,8 @@ class DirectoryPrimitive:
             self._files.rename(path, trash)
         except FileNotFoundError:
             return
-        remove_quietly(self._files, f"{trash}/{RECORD_FILE}")
+        with contextlib.suppress(FileNotFoundError):
+            self._files.unlink(f"{trash}/{RECORD_FILE}")
         self._files.rmdir(trash)
 
 

@@ -1,4 +1,4 @@
-"""A whole cycle of a document's life on the real file system, a fault at its nth call, and what must hold afterwards."""
+"""A whole cycle of a document's life on the real file system, a fault at its nth call, and what must hold then."""
 
 from __future__ import annotations
 

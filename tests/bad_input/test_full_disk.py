@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from coordinator.testing.files import When
 
 SEED: Final = 20260701
-SAMPLE: Final = 30
+SAMPLE: Final = 15
 FRAGILE: Final = frozenset({"symlink", "rename", "sync", "sync_dir", "listdir", "readlink", "read"})
 
 
@@ -33,9 +33,7 @@ def clean_run(folder: Path, primitive: str, ops: frozenset[str], when: When = "b
     return counting.seen
 
 
-def troubles_of(
-    folder: Path, primitive: str, hook: FailNth, *allowed: type[CoordinatorError], label: str
-) -> list[str]:
+def troubles_of(folder: Path, primitive: str, hook: FailNth, *allowed: type[CoordinatorError], label: str) -> list[str]:
     """Runs one cycle with a fault, and says what was wrong with it."""
     folder.mkdir()
     cycle = Cycle(folder, primitive, hook)
@@ -67,20 +65,19 @@ def test_no_room_at_any_call_is_told_and_nothing_acknowledged_is_lost(
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("primitive", ["symlink", "directory"])
-def test_a_lost_call_or_a_lost_reply_loses_nothing_acknowledged(
-    tmp_path: Path, primitive: str, when: When
-) -> None:
+def test_a_lost_call_or_a_lost_reply_loses_nothing_acknowledged(tmp_path: Path, primitive: str, when: When) -> None:
     calls = clean_run(tmp_path / "clean", primitive, FRAGILE, when)
+    chosen = set(random.Random(SEED).sample(range(1, len(calls) + 1), SAMPLE))
     found = []
     for i in range(1, len(calls) + 1):
-        for onwards in (False, True):
+        for onwards in (False, True) if i in chosen else (False,):
             hook = FailNth(errno.EIO, FRAGILE, i, when=when, onwards=onwards)
             label = f"EIO {when} call {i} of {len(calls)}{' and all later ones' if onwards else ''}"
             found += troubles_of(tmp_path / f"{i}-{onwards}", primitive, hook, CoordinatorError, label=label)
-    assert not found, "\n".join(found)
+    assert not found, f"seed {SEED}:\n" + "\n".join(found)
 
 
 @pytest.mark.parametrize("primitive", ["symlink", "directory"])
 def test_the_cycle_passes_every_kind_of_call(tmp_path: Path, primitive: str) -> None:
     made = {call.op for call in clean_run(tmp_path / "clean", primitive, MUTATING | FRAGILE)}
-    assert made >= (MUTATING | FRAGILE) - ({"readlink"} if primitive == "directory" else set())
+    assert made == (MUTATING | FRAGILE) - ({"symlink", "readlink"} if primitive == "directory" else set())

@@ -17,6 +17,7 @@ from coordinator.clock import CautiousTimer, Instant, elapsed_max_ms
 from coordinator.document import snapshot, view
 from coordinator.document.document import Document
 from coordinator.record import collect, decide, mount
+from coordinator.record import member as membership
 from coordinator.record.decide import Commit, Decision, Release, Resume, Standing, Transition
 from coordinator.record.mount import MountStore
 from coordinator.record.primitive import SymlinkPrimitive
@@ -177,7 +178,7 @@ def unsynced_content(patch: Patch) -> None:
         with files.create(path, mode) as file:
             file.write(data)
 
-    patch.setattr(snapshot, "write_new", write)
+    patch.setattr(membership, "write_new", write)
 
 
 def unverified_content(patch: Patch) -> None:
