@@ -1,10 +1,29 @@
-"""The command line: how people and shell scripts come in."""
+"""The command line: how people and shell scripts come in.
+
+    app.py        init, status, gc, demo; errors into one line and an exit status
+    lease.py      lease run, list, show, release
+    running.py    a command under a lease: read before, commit after
+    command.py    the command itself: its process, its signals, its end
+    document.py   document show, edit, history
+    editing.py    one round through an editor
+    exits.py      what every exit status means
+    common.py     what the commands share
+
+The command line acts as a user's program does: it uses ordinary file calls and clocks, and reaches the shared state
+through ``Workspace`` alone.
+"""
 
 from __future__ import annotations
+
+import sys
 
 
 def main() -> None:
     """The console script ``coordinator``."""
-    from coordinator.cli.app import run  # noqa: PLC0415 - Typer takes 49 ms, and nothing else here needs it
+    try:
+        from coordinator.cli.app import execute  # noqa: PLC0415 - Typer takes 49 ms, and nothing else here needs it
 
-    run()
+        status = execute(sys.argv[1:])
+    except KeyboardInterrupt:  # while the modules were still being loaded
+        status = 130
+    sys.exit(status)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
+from traceback import format_exc
 from typing import Annotated
 
 import typer
@@ -11,29 +13,29 @@ import typer
 from coordinator import __version__
 from coordinator.cli import exits
 from coordinator.cli.common import (
+    LEASE_COLUMNS,
     AgentOption,
     JsonOption,
+    NobodyReads,
     WorkspaceOption,
-    age,
+    lease_cells,
     note,
     open_workspace,
     print_error,
+    print_error_object,
     print_json,
     print_table,
+    put,
     wants_json,
 )
 from coordinator.cli.document import document_app
 from coordinator.cli.lease import lease_app
 from coordinator.errors import CoordinatorError
 
-_EPILOG = """Exit status: 0 done · 2 wrong usage or name · 65 damaged or malformed data · 66 not found · 69 store
-unavailable · 73 no room · 75 somebody else was first · 76 lease lost · 78 workspace set-up · 130 interrupted ·
-1 a bug. A command run under a lease passes its own status through."""
-
 app = typer.Typer(
     name="coordinator",
     help="Leases and documents for agents that share one workspace directory.",
-    epilog=_EPILOG,
+    epilog=exits.SUMMARY,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -44,7 +46,7 @@ app.add_typer(document_app, name="document")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"coordinator {__version__}\n")
+        put(f"coordinator {__version__}\n")
         raise typer.Exit
 
 
@@ -77,7 +79,7 @@ def init(
         shown = {"workspace_id": made.workspace_id, "primitive": made.primitive, "format": made.format}
         print_json({"directory": workspace.directory} | shown)
     else:
-        sys.stdout.write(f"{workspace.directory} is a workspace (records by {made.primitive})\n")
+        put(f"{workspace.directory} is a workspace (records by {made.primitive})\n")
 
 
 @app.command()
@@ -88,6 +90,8 @@ def status(
 ) -> None:
     """Tells who holds what, with which fence, since when and until when, who waits, and what is committed.
 
+    REV and BYTES are the committed content's; EDITS counts edits by hand that were kept (`document show` says where).
+
     JSON: a list of {"resource", "state", "holder", "fence", "since_ms", "until_ms", "waiting", "revision",
     "size_bytes", "conflicts", "now_ms", "trouble"}; times are the store's clock, Unix milliseconds.
     """
@@ -97,25 +101,19 @@ def status(
         print_json([asdict(each) for each in found])
         return
     if not found:
-        sys.stdout.write(f"nothing was leased or committed in {opened.directory} yet\n")
+        put(f"nothing was leased or committed in {opened.directory} yet\n")
         return
-    columns = ["RESOURCE", "STATE", "HOLDER", "FENCE", "SINCE", "UNTIL", "WAITING", "REVISION", "BYTES", "CONFLICTS"]
     rows = [
         [
-            each.resource,
-            each.state,
-            each.holder,
-            str(each.fence or ""),
-            age(each.since_ms, each.now_ms) if each.holder else "",
-            age(each.until_ms, each.now_ms),
-            str(each.waiting or ""),
+            *lease_cells(each),
             str(each.revision or ""),
             str(each.size_bytes if each.revision else ""),
             str(each.conflicts or ""),
         ]
         for each in found
     ]
-    print_table(columns, rows, right=("FENCE", "WAITING", "REVISION", "BYTES", "CONFLICTS"))
+    right = ("FENCE", "WAITING", "REV", "BYTES", "EDITS")
+    print_table([*LEASE_COLUMNS, "REV", "BYTES", "EDITS"], rows, right=right)
     for each in found:
         if each.trouble:
             note(each.trouble)
@@ -131,7 +129,7 @@ def gc(workspace: WorkspaceOption = None, agent: AgentOption = None, as_json: Js
     if as_json:
         print_json(asdict(done))
     else:
-        sys.stdout.write(
+        put(
             f"{done.resources} resources: {done.records} records archived, {done.files} files removed, "
             f"{done.bytes_freed} bytes freed\n"
         )
@@ -146,7 +144,7 @@ def demo(
     tasks: Annotated[
         str | None, typer.Option(metavar="FILE", help="A tasks.json of yours; a copy is worked on.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=2, max=64, help="Worker processes.")] = 8,
+    workers: Annotated[int, typer.Option(min=2, max=32, help="Worker processes.")] = 8,
     keep: Annotated[str | None, typer.Option(metavar="DIR", help="Keep the workspaces there, to look at.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -154,19 +152,44 @@ def demo(
 
     Exit status 0 only if the coordinated run lost, doubled and tore nothing, and the naive runs show that the counting
     can see losses.
+
+    JSON: one object, with what was counted in each act.
     """
     from coordinator.demo import run_demo  # noqa: PLC0415 - not for the other commands
 
     raise typer.Exit(run_demo(tasks_path=tasks, workers=workers, as_json=as_json, keep=keep))
 
 
-def run() -> None:
-    """Runs the command line, and turns errors into one line and an exit status."""
+def execute(arguments: list[str]) -> int:
+    """Runs the command line, and turns errors into one line; returns the exit status."""
+    as_json = wants_json(arguments)
     try:
-        app()
+        return app(args=arguments, prog_name="coordinator", standalone_mode=False) or exits.OK
     except CoordinatorError as error:
-        print_error(error, as_json=wants_json(sys.argv[1:]))
-        sys.exit(exits.status_of(error))
-    except BrokenPipeError:
-        sys.stderr.close()  # `coordinator status | head`: nobody is left to be told
-        sys.exit(exits.OK)
+        print_error(error, as_json=as_json)
+        return exits.status_of(error)
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except NobodyReads:
+        _forget_stdout()
+        return exits.OK
+    except Exception as error:
+        # Typer has its parser's errors at different places in different versions; this tells them in all of them.
+        status = getattr(error, "exit_code", None)
+        if isinstance(status, int) and hasattr(error, "format_message") and hasattr(error, "show"):
+            if as_json:
+                print_error_object("UsageError", error.format_message())
+            else:
+                error.show()
+            return status
+        if not as_json:
+            raise  # a bug: its traceback is what has to be reported
+        print_error_object(type(error).__name__, str(error), "a bug: please report it", {"traceback": format_exc()})
+        return exits.UNEXPECTED
+
+
+def _forget_stdout() -> None:
+    """Lets the interpreter flush what is left to nowhere, or it would complain at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from coordinator.errors import CoordinatorError, NotAWorkspace
+from coordinator.errors import BadValue, CoordinatorError, NotAWorkspace
 from coordinator.names import STATE_DIR
 
 if TYPE_CHECKING:
-    from coordinator.workspace import Workspace
+    from collections.abc import Callable
+
+    from coordinator.events import Event
+    from coordinator.workspace import ResourceStatus, Workspace
 
 WorkspaceOption = Annotated[
     str | None,
@@ -31,9 +35,23 @@ AgentOption = Annotated[
     typer.Option("--agent", metavar="NAME", envvar="COORDINATOR_AGENT", help="Who acts. Default: host and process."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; errors as JSON on stderr.")]
+WaitOption = Annotated[str, typer.Option(metavar="SECONDS|forever", help="How long to wait for the lease.")]
+TtlOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long the lease outlives this process.")]
+
+_MINUTES_ABOVE_S = 120
+_HOURS_ABOVE_S = 7200
 
 
-def open_workspace(directory: str | None, agent: str | None = None) -> Workspace:
+class NobodyReads(Exception):
+    """Stdout is a pipe that nobody reads any more, as in ``coordinator status | head``: no error."""
+
+
+# ── coming in ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def open_workspace(
+    directory: str | None, agent: str | None = None, on_event: Callable[[Event], None] | None = None
+) -> Workspace:
     """The workspace that was named, or the nearest one above the current folder.
 
     Raises:
@@ -41,63 +59,35 @@ def open_workspace(directory: str | None, agent: str | None = None) -> Workspace
     """
     from coordinator.workspace import Workspace  # noqa: PLC0415 - not for --help
 
-    return Workspace(directory or _nearest(), agent=agent)
+    return Workspace(directory or _nearest(), agent=agent, on_event=on_event)
 
 
 def _nearest() -> str:
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / STATE_DIR).is_dir():
-            return str(folder)
-    raise NotAWorkspace(f"neither {here} nor any folder above it is a workspace", path=str(here))
+    try:
+        here = folder = os.getcwd()
+    except OSError as error:
+        raise NotAWorkspace(f"the current folder is gone ({error.strerror})", path="", hint="cd to another") from None
+    while not os.path.isdir(os.path.join(folder, STATE_DIR)):
+        if folder == os.path.dirname(folder):
+            raise NotAWorkspace(f"neither {here} nor any folder above it is a workspace", path=here)
+        folder = os.path.dirname(folder)
+    return folder
 
 
-def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def parse_wait(text: str) -> float | None:
+    """The value of ``--wait``: seconds, or None for ``forever``.
 
-
-def note(text: str) -> None:
-    """A line for people, on stderr: stdout is for results."""
-    sys.stderr.write(f"coordinator: {text}\n")
-
-
-def print_error(error: CoordinatorError, *, as_json: bool) -> None:
-    """An error, on stderr, in the mode that was asked for."""
-    if as_json:
-        told = {
-            "error": type(error).__name__,
-            "message": error.message,
-            "hint": error.hint,
-            "fields": error.fields,
-        }
-        sys.stderr.write(json.dumps(told, ensure_ascii=False, default=str) + "\n")
-    else:
-        note(str(error))
-
-
-def print_table(columns: list[str], rows: list[list[str]], *, right: tuple[str, ...] = ()) -> None:
-    """A table for people; as wide as its content when stdout is no terminal, so that nothing is cut in a pipe."""
-    from rich.console import Console  # noqa: PLC0415 - only for people
-    from rich.table import Table  # noqa: PLC0415 - likewise
-    from rich.text import Text  # noqa: PLC0415 - likewise
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    wide = None if sys.stdout.isatty() else max(len(line) for line in map("  ".join, [columns, *rows])) + 80
-    Console(width=wide).print(table)
-
-
-def age(from_ms: int, now_ms: int) -> str:
-    """A time of the store's clock, for people, reckoned from that clock's now."""
-    if not from_ms:
-        return ""
-    span = abs(now_ms - from_ms) / 1000
-    text = f"{span:.1f} s" if span < 120 else f"{span / 60:.0f} min" if span < 7200 else f"{span / 3600:.1f} h"  # noqa: PLR2004
-    return f"{text} ago" if now_ms >= from_ms else f"in {text}"
+    Raises:
+        BadValue: It is neither.
+    """
+    if text == "forever":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise BadValue(
+            f"--wait {text!r} is neither a number of seconds nor 'forever'", argument="wait", value=text
+        ) from None
 
 
 def wants_json(arguments: list[str]) -> bool:
@@ -106,11 +96,112 @@ def wants_json(arguments: list[str]) -> bool:
     return "--json" in own
 
 
-def environment_for(workspace: Workspace, name: str, fence: int) -> dict[str, str]:
-    """The environment of a command that runs under a lease."""
-    told = {
-        "COORDINATOR_WORKSPACE": workspace.directory,
-        "COORDINATOR_RESOURCE": name,
-        "COORDINATOR_FENCE": str(fence),
-    }
-    return {**os.environ, **told}
+# ── answering ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def put(text: str) -> None:
+    """A result, on stdout.
+
+    Raises:
+        NobodyReads: Nobody does.
+        Exit: It cannot be written.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except OSError as error:
+        raise stdout_failed(error) from None
+
+
+def stdout_failed(error: OSError) -> Exception:
+    """What to raise when a result could not be written."""
+    if isinstance(error, BrokenPipeError):
+        return NobodyReads()
+    note(f"stdout: {error.strerror}")
+    return typer.Exit(1)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal of another alphabet, or a path that is not UTF-8
+        text = json.dumps(value, indent=2)
+    put(text + "\n")
+
+
+def note(text: str, *, as_json: bool = False) -> None:
+    """A line on stderr: stdout is for results. That nobody reads it must not undo what was done."""
+    line = json.dumps({"note": text}) if as_json else f"coordinator: {text}"
+    _tell(line)
+
+
+def print_error(error: CoordinatorError, *, as_json: bool) -> None:
+    """An error, on stderr, in the mode that was asked for."""
+    if as_json:
+        print_error_object(type(error).__name__, error.message, error.hint, error.fields)
+    else:
+        note(str(error))
+
+
+def print_error_object(kind: str, message: str, hint: str = "", fields: dict[str, Any] | None = None) -> None:
+    """An error as one JSON object on one line of stderr."""
+    told = {"error": kind, "message": message, "hint": hint, "fields": fields or {}}
+    _tell(json.dumps(told, default=str))
+
+
+def _tell(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # gone, closed, or never there (2>&-)
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+def print_table(columns: list[str], rows: list[list[str]], *, right: tuple[str, ...] = ()) -> None:
+    """A table for people; as wide as its content when stdout is no terminal, so that nothing is cut in a pipe."""
+    from rich.cells import cell_len  # noqa: PLC0415 - only for people
+    from rich.console import Console  # noqa: PLC0415 - likewise
+    from rich.table import Table  # noqa: PLC0415 - likewise
+    from rich.text import Text  # noqa: PLC0415 - likewise
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for column in columns:  # on a narrow terminal, names are folded and figures are not
+        justify: Literal["right", "left"] = "right" if column in right else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column in right)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    wide = sum(max(cell_len(row[i]) for row in [columns, *rows]) + 2 for i in range(len(columns)))
+    on_terminal, drawn = sys.stdout.isatty(), io.StringIO()
+    Console(file=drawn, force_terminal=on_terminal, width=None if on_terminal else wide).print(table)
+    put("".join(line.rstrip() + "\n" for line in drawn.getvalue().splitlines()))
+
+
+LEASE_COLUMNS = ["RESOURCE", "STATE", "HOLDER", "FENCE", "SINCE", "UNTIL", "WAITING"]
+
+
+def lease_cells(status: ResourceStatus) -> list[str]:
+    """The cells of ``LEASE_COLUMNS`` for one resource."""
+    return [
+        status.resource,
+        status.state,
+        status.holder,
+        str(status.fence or ""),
+        age(status.since_ms, status.now_ms),
+        age(status.until_ms, status.now_ms),
+        str(status.waiting or ""),
+    ]
+
+
+def age(from_ms: int, now_ms: int) -> str:
+    """A time of the store's clock, for people, reckoned from that clock's now."""
+    if not from_ms:
+        return ""
+    span = abs(now_ms - from_ms) / 1000
+    if span < _MINUTES_ABOVE_S:
+        text = f"{span:.1f} s"
+    elif span < _HOURS_ABOVE_S:
+        text = f"{span / 60:.0f} min"
+    else:
+        text = f"{span / 3600:.1f} h"
+    return f"{text} ago" if now_ms >= from_ms else f"in {text}"

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import base64
-import os
-import shlex
-import subprocess
 import sys
-import tempfile
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import Annotated
 
 import typer
 
-from coordinator.cli import exits
 from coordinator.cli.common import (
     AgentOption,
     JsonOption,
+    TtlOption,
+    WaitOption,
     WorkspaceOption,
     age,
     note,
     open_workspace,
-    print_error,
+    parse_wait,
     print_json,
     print_table,
+    put,
+    stdout_failed,
 )
-from coordinator.errors import LeaseLost, MalformedDocument, NoSuchDocument
-
-if TYPE_CHECKING:
-    from coordinator.document.lease import DocumentLease
 
 document_app = typer.Typer(no_args_is_help=True, help="Read, edit and trace documents.")
 
@@ -63,8 +59,11 @@ def show(
             body = {"base64": base64.b64encode(data).decode()}
         print_json({**facts, **body, "conflicts": conflicts})
         return
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise stdout_failed(error) from None
     for path in conflicts:
         note(f"an edit made to the plain file by hand is kept at {path}")
 
@@ -76,12 +75,15 @@ def history(name: NameArgument, workspace: WorkspaceOption = None, as_json: Json
     JSON: a list of {"revision", "at_ms", "agent", "fence", "why", "sha256", "size_bytes", "available"}.
     """
     opened = open_workspace(workspace)
-    revisions = opened.document(name).history()
+    document = opened.document(name)
+    revisions = document.history()
+    if not revisions:
+        document.content()  # there is no such document, or a plain file that was never committed
     if as_json:
         print_json([asdict(each) for each in revisions])
         return
     if not revisions:
-        sys.stdout.write(f"nothing was committed to {name} yet\n")
+        put(f"nothing was committed to {name} yet\n")
         return
     now_ms = opened.status_of(name).now_ms
     rows = [
@@ -97,74 +99,35 @@ def history(name: NameArgument, workspace: WorkspaceOption = None, as_json: Json
         ]
         for each in revisions
     ]
-    columns = ["REVISION", "WHEN", "BY", "FENCE", "BYTES", "SHA256", "KEPT", "WHY"]
-    print_table(columns, rows, right=("REVISION", "FENCE", "BYTES"))
+    columns = ["REV", "WHEN", "BY", "FENCE", "BYTES", "SHA256", "KEPT", "WHY"]
+    print_table(columns, rows, right=("REV", "FENCE", "BYTES"))
 
 
 @document_app.command()
 def edit(
     name: NameArgument,
-    ttl: Annotated[float, typer.Option(metavar="SECONDS")] = 30,
-    wait: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for the lease.")] = 0,
+    ttl: TtlOption = 30,
+    wait: WaitOption = "0",
     workspace: WorkspaceOption = None,
     agent: AgentOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Opens a document in $VISUAL or $EDITOR under its lease, and commits what was saved.
 
-    JSON: {"resource", "revision", "changed"}.
+    What is not committed (the lease was lost, the editor failed, a .json that is not JSON) stays in a file of its own,
+    which is told. If the editor fails, its status is the exit status.
+
+    JSON: {"resource", "revision" or null, "changed"}; the editor's output goes to stderr.
     """
-    opened = open_workspace(workspace, agent)
-    with opened.lease(name, ttl=ttl, wait=wait, renew_in_background=True) as lease:
-        try:
-            before = lease.read()
-        except NoSuchDocument:
-            before = b""
-        revision = _edit(lease, before, as_json=as_json)
+    from coordinator.cli.editing import edit_under_lease  # noqa: PLC0415 - only this command starts an editor
+    from coordinator.cli.running import tell_kept  # noqa: PLC0415 - likewise
+
+    opened = open_workspace(workspace, agent, partial(tell_kept, as_json=as_json))
+    with opened.lease(name, ttl=ttl, wait=parse_wait(wait), renew_in_background=True) as lease:
+        revision = edit_under_lease(opened.document(name), lease, as_json=as_json)
     if as_json:
         print_json({"resource": lease.resource, "revision": revision, "changed": revision is not None})
     elif revision is None:
-        sys.stdout.write("nothing was changed\n")
+        put("nothing was changed\n")
     else:
-        sys.stdout.write(f"committed {name} as revision {revision}\n")
-
-
-def _edit(lease: DocumentLease, before: bytes, *, as_json: bool) -> int | None:
-    """One round through the editor; the copy is kept whenever it was not committed."""
-    folder = tempfile.mkdtemp(prefix="coordinator-edit-")
-    path = os.path.join(folder, os.path.basename(lease.resource))
-    with open(path, "xb") as file:
-        file.write(before)
-    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
-    try:
-        ended = subprocess.run([*editor, path], check=False).returncode  # noqa: S603 - the user's own editor
-    except OSError as error:
-        note(f"the editor {editor[0]!r} cannot be run: {error.strerror} (set VISUAL or EDITOR)")
-        ended = exits.COMMAND_NOT_FOUND
-    with open(path, "rb") as file:
-        after = file.read()
-    if ended or after == before:
-        if after != before:
-            note(f"the editor ended with status {ended}; nothing is committed, what was saved is at {path}")
-            raise typer.Exit(exits.UNEXPECTED)
-        os.unlink(path)
-        os.rmdir(folder)
-        if ended:
-            raise typer.Exit(ended)
-        return None
-    try:
-        if lease.resource.endswith(".json"):
-            from coordinator.document.json_text import parse  # noqa: PLC0415 - not for --help
-
-            parse(after, lease.resource)
-        receipt = lease.commit(after)
-    except MalformedDocument as error:
-        print_error(error, as_json=as_json)
-        note(f"nothing is committed; what was saved is at {path}")
-        raise typer.Exit(exits.DATA) from None
-    except LeaseLost:
-        note(f"what was saved is also at {path}")
-        raise
-    os.unlink(path)
-    os.rmdir(folder)
-    return receipt.revision
+        put(f"committed {lease.resource} as revision {revision}\n")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,13 +11,20 @@ from typer.core import TyperGroup
 
 from coordinator.cli import exits
 from coordinator.cli.common import (
+    LEASE_COLUMNS,
     AgentOption,
     JsonOption,
+    TtlOption,
+    WaitOption,
     WorkspaceOption,
     age,
+    lease_cells,
+    note,
     open_workspace,
+    parse_wait,
     print_json,
     print_table,
+    put,
 )
 from coordinator.errors import BadValue
 
@@ -34,7 +41,16 @@ class _RunIsDefault(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in {*self.commands, "--help"}:
             args = ["run", *args]
+        if args and args[0] == "run" and "--" not in args and "--help" not in args:
+            # Without it the command's own options would be taken for ours: make --json, or psql -w.
+            raise BadValue(
+                "there is no `--` before the command", argument="command", value=args[1:], hint=self._usage()
+            )
         return super().parse_args(ctx, args)
+
+    def _usage(self) -> str:
+        others = ", ".join(sorted(self.commands))
+        return f"coordinator lease NAME [OPTIONS] -- COMMAND [ARGUMENTS]…; or one of: {others}"
 
 
 lease_app = typer.Typer(
@@ -44,23 +60,12 @@ lease_app = typer.Typer(
 )
 
 
-def _seconds_or_forever(text: str) -> float | None:
-    if text == "forever":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise BadValue(
-            f"--wait {text!r} is neither a number of seconds nor 'forever'", argument="wait", value=text
-        ) from None
-
-
 @lease_app.command("run")
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A path in the workspace, or any path-like name.")],
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND [ARGUMENTS]...")],
-    ttl: Annotated[float, typer.Option(metavar="SECONDS", help="How long it outlives this process.")] = 30,
-    wait: Annotated[str, typer.Option(metavar="SECONDS|forever", help="How long to wait for it.")] = "0",
+    ttl: TtlOption = 30,
+    wait: WaitOption = "0",
     commit: Annotated[
         bool, typer.Option(help="Commit what the command wrote into NAME, if NAME has committed content.")
     ] = True,
@@ -73,23 +78,25 @@ def run(
 ) -> None:
     """Runs a command while holding the lease on NAME, as flock(1) does. Its exit status comes through.
 
-    The lease is kept alive while the command runs. SIGTERM, SIGINT and SIGHUP are passed on to it. If the lease is
-    lost, the command is stopped, and the exit status is 76.
-    """
-    from coordinator.cli.running import run_under_lease  # noqa: PLC0415 - only this command starts another
+    The lease is kept alive while the command runs. Signals are passed on to it. If the lease is lost, the command is
+    stopped, and the exit status is 76. Its environment has COORDINATOR_WORKSPACE, COORDINATOR_RESOURCE and
+    COORDINATOR_FENCE. If this process is killed (SIGKILL), the command runs on, and the lease ends after its ttl.
 
-    raise typer.Exit(
-        run_under_lease(
-            open_workspace(workspace, agent),
-            name,
-            command,
-            ttl=ttl,
-            wait=_seconds_or_forever(wait),
-            commit=commit,
-            conflict_status=conflict_exit_code,
-            as_json=as_json,
-        )
+    JSON: stdout is the command's; notes and errors are lines of JSON on stderr.
+    """
+    from coordinator.cli.running import run_under_lease, tell_kept  # noqa: PLC0415 - only this command starts another
+
+    status = run_under_lease(
+        open_workspace(workspace, agent, partial(tell_kept, as_json=as_json)),
+        name,
+        command,
+        ttl=ttl,
+        wait=parse_wait(wait),
+        commit=commit,
+        conflict_status=conflict_exit_code,
+        as_json=as_json,
     )
+    raise typer.Exit(status)
 
 
 @lease_app.command("list")
@@ -101,7 +108,7 @@ def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
     elif held:
         _print_leases(held)
     else:
-        sys.stdout.write("no lease is held\n")
+        put("no lease is held\n")
 
 
 @lease_app.command()
@@ -123,10 +130,9 @@ def show(
         return
     _print_leases([found])
     if history:
-        sys.stdout.write("\n")
-        print_table(
-            ["N", "WHEN", "WHAT", "BY", "WHY"], [_row(record, found.now_ms) for record in history], right=("N",)
-        )
+        put("\n")
+        rows = [_row(record, found.now_ms) for record in history]
+        print_table(["N", "WHEN", "WHAT", "BY", "WHY"], rows, right=("N",))
 
 
 @lease_app.command()
@@ -145,23 +151,14 @@ def release(
     if as_json:
         print_json({"resource": name, "released_fence": fence})
     else:
-        sys.stdout.write(f"the lease on {name} with fence {fence} is free; its holder can commit nothing more\n")
+        put(f"the lease on {name} with fence {fence} is free; its holder can commit nothing more\n")
 
 
 def _print_leases(found: list[ResourceStatus]) -> None:
-    rows = [
-        [
-            each.resource,
-            each.state,
-            each.holder,
-            str(each.fence or ""),
-            age(each.since_ms, each.now_ms),
-            age(each.until_ms, each.now_ms),
-            str(each.waiting or ""),
-        ]
-        for each in found
-    ]
-    print_table(["RESOURCE", "STATE", "HOLDER", "FENCE", "SINCE", "UNTIL", "WAITING"], rows, right=("FENCE", "WAITING"))
+    print_table(LEASE_COLUMNS, [lease_cells(each) for each in found], right=("FENCE", "WAITING"))
+    for each in found:
+        if each.trouble:
+            note(each.trouble)
 
 
 def _row(record: Record, now_ms: int) -> list[str]:

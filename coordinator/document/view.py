@@ -24,7 +24,7 @@ from coordinator.clock import elapsed_max_ms
 from coordinator.document.snapshot import read_head, sha256_of
 from coordinator.errors import BadName
 from coordinator.events import Event
-from coordinator.files import make_dirs, remove_quietly, write_new
+from coordinator.files import make_dirs, remove_quietly
 from coordinator.limits import HEADS_KNOWN_MAX, PUBLISH_TRIES
 from coordinator.record.mount import unavailable
 
@@ -263,9 +263,10 @@ class View:
         make_dirs(files, self._member.places.resources, folder)
         sha256 = sha256_of(data)
         if any(name.endswith(sha256) for name in files.listdir(folder)):
-            return []  # kept already, by another reader or before a crash
+            files.sync_dir(folder)  # kept by another reader, who may have been killed before it did so
+            return []
         path = f"{folder}/{self._member.store.now_ms()}-{sha256}"
-        write_new(files, path, data)
+        self._rename(self._member.write_scratch(data), path)  # what has that name is whole: the next reader trusts it
         files.sync_dir(folder)
         event = Event("view_edited", str(self._resource), self._member.agent, detail={"kept": path})
         self._member.events.tell(event)

@@ -139,7 +139,9 @@ def make_workspace(files: Files, root: str, primitive: str | None = None) -> For
         NoRoom, StoreUnavailable: It cannot be written.
     """
     with contextlib.suppress(NotAWorkspace):
-        return read_format(files, root)
+        found = read_format(files, root)
+        _sync_root(files, root)  # whoever made it may have been killed before
+        return found
     prepared = f"{root}/{STATE_DIR}.init-{new_id()}"
     try:
         files.mkdir(prepared)
@@ -175,9 +177,17 @@ def make_workspace(files: Files, root: str, primitive: str | None = None) -> For
     return made
 
 
+def _sync_root(files: Files, root: str) -> None:
+    try:
+        files.sync_dir(root)
+    except OSError as error:
+        raise unavailable(error, root, "making durable the workspace") from error
+
+
 def _won_by_another(files: Files, root: str) -> Format:
     try:
-        return read_format(files, root)
+        found = read_format(files, root)
+        _sync_root(files, root)
     except NotAWorkspace:
         path = Places(root).state
         raise Damaged(
@@ -186,6 +196,7 @@ def _won_by_another(files: Files, root: str) -> Format:
             path=path,
             hint="restore format.json from a backup (docs/formats.md), or move the folder away and run init again",
         ) from None
+    return found
 
 
 def _probe(files: Files, folder: str, wanted: str | None) -> str:

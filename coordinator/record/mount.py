@@ -245,6 +245,8 @@ class MountStore:
 
     def _make_folders(self, resource: Resource) -> None:
         try:
+            # Whoever ran init may have been killed before it made the name of the whole state folder durable.
+            self._files.sync_dir(self._places.root)
             make_dirs(self._files, self._places.resources, self._places.of(resource, "chain"))
             make_dirs(self._files, self._places.state, self._places.scratch)
         except OSError as error:

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from coordinator.testing.clock import ManualClock
+from coordinator.testing.crash import CrashFiles, CrashState
 from coordinator.testing.files import Call, FailAt, InterceptedFiles, PauseAt
 from coordinator.testing.intervals import Held, check_intervals
 from coordinator.testing.memory import MemoryStore
 
-__all__ = ["Call", "FailAt", "Held", "InterceptedFiles", "ManualClock", "MemoryStore", "PauseAt", "check_intervals"]
+__all__ = [
+    "Call",
+    "CrashFiles",
+    "CrashState",
+    "FailAt",
+    "Held",
+    "InterceptedFiles",
+    "ManualClock",
+    "MemoryStore",
+    "PauseAt",
+    "check_intervals",
+]

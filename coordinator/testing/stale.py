@@ -1,16 +1,25 @@
-"""One NFS client's memory of names, over a shared directory: what P6 is about.
+"""One NFS client's memory of names, over a directory that it shares with others: what P6 is about.
 
-As measured on Linux NFSv4.2 clients with default mount options: a name that was looked up and absent stays absent, and
-a file that another client replaced is still read in its old version, for up to 30 s; until this client opens the
-directory. Exclusive creation is decided by the server, whatever this client remembers. Two ``StaleFiles`` over one
-directory are two hosts; here their memory does not fade at all.
+    here, there = StaleFiles(SYSTEM_FILES), StaleFiles(SYSTEM_FILES)      two hosts on one directory
+    Workspace(directory, files=here), Workspace(directory, files=there)
+
+As measured on Linux NFSv4.2 clients with default mount options:
+
+* A name that was looked up and absent stays absent, a folder and all that is in it too, and a file that was replaced is
+  still read in its old version by name, until this client opens the directory that the name is in. The real memory
+  fades after 30 s; this one does not, so that a test need not wait to see a reader that forgot to open the directory.
+* Exclusive creation is decided by the server, whatever is remembered: "it is taken" is true, and looking at what has
+  taken it may say that it is absent nonetheless.
+
+A client's own changes are known to it at once. Not modelled: a file changed in place, of which a real client that opens
+it anew learns at once.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from coordinator.testing.files import Call, InterceptedFiles
 
@@ -20,42 +29,77 @@ if TYPE_CHECKING:
     from coordinator.files import Files
 
 T = TypeVar("T")
-_LOOKUPS = {"stat", "read", "readlink"}
+
+_LOOKUPS: Final = frozenset({"stat", "read", "readlink"})
+_OPENINGS: Final = frozenset({"listdir", "refresh"})
+_BY_SERVER: Final = frozenset(
+    {"mkdir", "create", "symlink", "rename", "try_lock", "touch"}
+)  # of a rename: the new name
 
 
 class StaleFiles(InterceptedFiles):
-    """Implements Files over another one, remembering names as an NFS client does.
+    """Implements Files over another one, remembering names as one NFS client does.
 
     Args:
         inner: The server.
-        hook: As of InterceptedFiles.
+        hook: See InterceptedFiles; called for what is answered from memory, too.
     """
 
     def __init__(self, inner: Files, hook: Callable[[Call], None] = lambda _call: None) -> None:
         super().__init__(inner, hook)
         self._absent: set[str] = set()
-        self._known: dict[tuple[str, str], object] = {}
+        self._known: dict[tuple[str, str], Any] = {}
+
+    def rename(self, old: str, new: str) -> None:
+        """See Files."""
+        self._run("rename", new, lambda: self._remembering("unlink", old, lambda: self._inner.rename(old, new)))
 
     def _run(self, op: str, path: str, call: Callable[[], T]) -> T:
-        if op in {"listdir", "refresh"}:
-            self._forget(lambda name: os.path.dirname(name) == path)
+        if op == "realpath":
             return super()._run(op, path, call)
-        if op not in _LOOKUPS:
-            result = super()._run(op, path, call)
-            self._forget(lambda name: name == path)  # this client's own changes are known to it
-            return result
-        if path in self._absent:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return super()._run(op, path, lambda: self._remembering(op, path, call))
+
+    def _remembering(self, op: str, path: str, call: Callable[[], T]) -> T:
+        looked_up = os.path.dirname(path) if op in _BY_SERVER else path
+        self._refuse_absent(looked_up)
         if (op, path) in self._known:
-            return self._known[op, path]  # type: ignore[return-value]
+            known: T = self._known[op, path]
+            return known
         try:
-            result = super()._run(op, path, call)
+            result = call()
         except FileNotFoundError:
-            self._absent.add(path)
+            self._note_absent(looked_up)
             raise
-        self._known[op, path] = result
+        if op in _LOOKUPS:
+            self._known[op, path] = result
+        elif op in _OPENINGS:
+            self._forget(lambda name: os.path.dirname(name) == path)
+        else:  # this client's own change
+            self._forget(lambda name: name == path or name.startswith(f"{path}/"))
         return result
 
+    def _refuse_absent(self, path: str) -> None:
+        name = path
+        while name not in {"", "/"}:
+            if name in self._absent:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            name = os.path.dirname(name)
+
+    def _note_absent(self, path: str) -> None:
+        """Remembers the first part of a path that the server has not."""
+        missing = ""
+        while path not in {"", "/"} and not self._is_there(path):
+            missing, path = path, os.path.dirname(path)
+        if missing:
+            self._absent.add(missing)
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self._inner.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
     def _forget(self, concerns: Callable[[str], bool]) -> None:
-        self._absent = {path for path in self._absent if not concerns(path)}
-        self._known = {key: value for key, value in self._known.items() if not concerns(key[1])}
+        self._absent = {name for name in self._absent if not concerns(name)}
+        self._known = {key: known for key, known in self._known.items() if not concerns(key[1])}

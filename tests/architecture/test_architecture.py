@@ -295,6 +295,8 @@ def test_the_exported_names() -> None:
     testing = importlib.import_module("coordinator.testing")
     assert testing.__all__ == [
         "Call",
+        "CrashFiles",
+        "CrashState",
         "FailAt",
         "Held",
         "InterceptedFiles",
