@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat as stat_bits
+import threading
 import weakref
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
@@ -167,7 +168,7 @@ class _SystemLock:
         _held_locks.add(self)
 
     def forget(self) -> None:
-        """In a forked child: drops its share of the parent's lock, and leaves the lock (LOCK_UN would free it)."""
+        """Drops the descriptor only: a forked child's share of its parent's lock (LOCK_UN would free the parent's)."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             with contextlib.suppress(OSError):
@@ -187,15 +188,19 @@ class _SystemLock:
             os.close(descriptor)
 
 
+# A fork between opening a lock file and noting it here would leave the child with a share of the lock, which it would
+# keep after its parent's death: no fork may fall in between.
 _held_locks: weakref.WeakSet[_SystemLock] = weakref.WeakSet()
+_no_fork = threading.Lock()
 
 
 def _forget_locks_of_parent() -> None:
+    _no_fork.release()
     for held in list(_held_locks):
         held.forget()
 
 
-os.register_at_fork(after_in_child=_forget_locks_of_parent)
+os.register_at_fork(before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_forget_locks_of_parent)
 
 
 class SystemFiles:
@@ -275,20 +280,19 @@ class SystemFiles:
 
         # O_RDWR: LOCK_EX over NFS needs a writable descriptor (EBADF, measured). Opened for each turn: a descriptor
         # that lived through a lost lock goes on failing after the lock is free again (measured).
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        held = False
+        with _no_fork:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            held = _SystemLock(descriptor)
         try:
             lock(descriptor, LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
-            held = True
         except AlreadyLocked:
+            held.forget()
             return None
         except LockException as error:
+            held.forget()
             cause = error.__cause__
             raise cause if isinstance(cause, OSError) else OSError(*error.args) from error
-        finally:
-            if not held:
-                os.close(descriptor)
-        return _SystemLock(descriptor)
+        return held
 
     def touch(self, path: str) -> int:
         """See Files."""

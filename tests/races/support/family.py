@@ -159,7 +159,15 @@ def _commit_as_child(workspace: Workspace, name: str) -> None:
 def leave_a_child_behind(directory: str) -> None:
     """A child forked while a thread holds the queue lock; it lives on when this process is killed."""
     Held(directory, "busy", "busy.json")
-    say({"child": fork(wait_for_the_test)})
+    reader, writer = os.pipe()
+
+    def live_on() -> None:
+        os.write(writer, b"!")  # the fork is over in the child, too
+        wait_for_the_test()
+
+    child = fork(live_on)
+    os.read(reader, 1)
+    say({"child": child})
     threading.Event().wait()
 
 
