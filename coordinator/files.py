@@ -340,6 +340,18 @@ def refresh_down(files: Files, top: str, path: str) -> None:
     files.refresh(path)
 
 
+def list_surely(files: Files, top: str, path: str) -> list[str]:
+    """Names in a directory; none when it does not exist on the server either, whatever this host's cache says (P6)."""
+    try:
+        try:
+            return files.listdir(path)
+        except FileNotFoundError:
+            refresh_down(files, top, path)
+            return files.listdir(path)
+    except FileNotFoundError:
+        return []
+
+
 def write_new(files: Files, path: str, data: bytes, mode: int | None = None) -> None:
     """Creates a file with this content and syncs it; on an error nothing is left under the name.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import asdict
 from traceback import format_exc
 from typing import Annotated
@@ -171,7 +169,6 @@ def execute(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     except NobodyReads:
-        _forget_stdout()
         return exits.OK
     except Exception as error:
         # Typer has its parser's errors at different places in different versions; this tells them in all of them.
@@ -186,10 +183,3 @@ def execute(arguments: list[str]) -> int:
             raise  # a bug: its traceback is what has to be reported
         print_error_object(type(error).__name__, str(error), "a bug: please report it", {"traceback": format_exc()})
         return exits.UNEXPECTED
-
-
-def _forget_stdout() -> None:
-    """Lets the interpreter flush what is left to nowhere, or it would complain at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

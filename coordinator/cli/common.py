@@ -116,6 +116,10 @@ def put(text: str) -> None:
 
 def stdout_failed(error: OSError) -> Exception:
     """What to raise when a result could not be written."""
+    # The interpreter would try again at its end, complain, and end with a status of its own.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
     if isinstance(error, BrokenPipeError):
         return NobodyReads()
     note(f"stdout: {error.strerror}")

@@ -10,6 +10,7 @@ from coordinator.document.snapshot import Draft, collect_snapshots, read_head, r
 from coordinator.document.view import Refreshed, View
 from coordinator.errors import BadValue, CoordinatorError, LeaseHeld, NoSuchDocument, RevisionConflict, StoreUnavailable
 from coordinator.events import Event
+from coordinator.files import list_surely
 from coordinator.limits import CHAIN_KEEP, DOCUMENT_MAX_BYTES, SNAPSHOT_BYTES_DUE
 from coordinator.record.agree import Refusal, settle
 from coordinator.record.decide import Put, Why
@@ -191,10 +192,9 @@ class Document:
         ]
 
     def _snapshots(self) -> set[str]:
+        places = self._member.places
         try:
-            return set(self._member.files.listdir(self._member.places.of(self._resource, "snap")))
-        except FileNotFoundError:
-            return set()
+            return set(list_surely(self._member.files, places.resources, places.of(self._resource, "snap")))
         except OSError as error:
             raise unavailable(error, self._resource, "listing the snapshots of") from error
 

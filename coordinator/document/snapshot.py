@@ -21,7 +21,7 @@ import os
 from typing import TYPE_CHECKING
 
 from coordinator.errors import CorruptSnapshot
-from coordinator.files import make_dirs, refresh_down, remove_quietly
+from coordinator.files import list_surely, make_dirs, refresh_down, remove_quietly
 from coordinator.limits import LIST_TRIES, N_DIGITS, ORPHAN_KEEP_MS
 from coordinator.record.mount import unavailable
 from coordinator.record.record import Head
@@ -225,9 +225,7 @@ def _listed(member: Member, resource: Resource, folder: str) -> list[tuple[str, 
     path = member.places.of(resource, folder)
     found = []
     try:
-        names = member.files.listdir(path)
-    except FileNotFoundError:
-        return []
+        names = list_surely(member.files, member.places.resources, path)
     except OSError as error:
         raise unavailable(error, resource, "listing the snapshots of") from error
     for name in names:

@@ -24,7 +24,7 @@ from coordinator.clock import elapsed_max_ms
 from coordinator.document.snapshot import read_head, sha256_of
 from coordinator.errors import BadName
 from coordinator.events import Event
-from coordinator.files import make_dirs, remove_quietly
+from coordinator.files import list_surely, make_dirs, refresh_down, remove_quietly
 from coordinator.limits import HEADS_KNOWN_MAX, PUBLISH_TRIES
 from coordinator.record.mount import unavailable
 
@@ -134,7 +134,7 @@ class View:
             for _ in range(PUBLISH_TRIES):
                 shows = self._shows_surely(record)
                 if shows is Shows.HEAD:
-                    self._tell_sidecar(record)
+                    self._check_sidecar(record)
                     if not changed:
                         break
                 if shows is Shows.EDITED and leave_edits:
@@ -167,21 +167,23 @@ class View:
         """What was written into the plain file since a time of the store's clock; None for nothing.
 
         An earlier revision counts as written only if the file is younger than that: put back as it was by a writer that
-        was frozen before its rename, it is older, for it was written before.
+        was frozen before its rename, it is older, for it was written before. A later one is a successor's.
         """
         shows = self.shows(head, sure=True)
         if shows is Shows.EARLIER:
+            if self._is_later(head):
+                return None
             written_ms = self._shown[0].mtime_ns // 1_000_000 if self._shown else 0
             return self.read() if written_ms >= since_ms else None
         return self.read() if shows is Shows.EDITED else None
 
     def conflicts(self) -> list[str]:
         """Paths of the edits by hand that were kept, oldest first. They stay until somebody removes them."""
-        folder = self._member.places.of(self._resource, "conflicts")
+        places = self._member.places
+        folder = places.of(self._resource, "conflicts")
         try:
-            return [f"{folder}/{name}" for name in sorted(self._member.files.listdir(folder))]
-        except FileNotFoundError:
-            return []
+            names = list_surely(self._member.files, places.resources, folder)
+            return [f"{folder}/{name}" for name in sorted(names)]
         except OSError as error:
             raise unavailable(error, self._resource, "listing the conflicts of") from error
 
@@ -198,9 +200,19 @@ class View:
         history = self._member.store.history(self._resource)
         return any(record.head is not None and record.head.sha256 == sha256 for record in history)
 
+    def _is_later(self, head: Head) -> bool:
+        """Whether the file shows a revision that was committed after this head."""
+        history = self._member.store.history(self._resource)
+        later = {record.head.sha256 for record in history if record.head and record.head.revision > head.revision}
+        return self._shown is not None and self._shown[1] in later
+
     def _open_folder(self) -> None:
         # A replaced file is read stale by name for up to 30 s on NFS until its directory is opened (P6).
-        self._member.files.refresh(os.path.dirname(self.path))
+        files, folder = self._member.files, os.path.dirname(self.path)
+        try:
+            files.refresh(folder)
+        except FileNotFoundError:
+            refresh_down(files, self._member.places.root, folder)
 
     def _facts(self) -> Stat | None:
         try:
@@ -225,26 +237,32 @@ class View:
         self._rename(scratch, self.path)
         shown = self._facts()
         self._shown = (shown, head.sha256) if shown and shown.size_bytes == head.size_bytes else None
-        self._tell_sidecar(record)
+        self._tell_sidecar(record, head)
         if facts is not None:
             self._tell("view_repaired", record)
         return record
 
-    def _tell_sidecar(self, record: Record) -> None:
-        """Writes which revision the file shows, unless that stands there; a frozen writer's late one may say else."""
+    def _check_sidecar(self, record: Record) -> None:
+        """Writes the sidecar anew if it tells of another revision: a frozen writer's late one may."""
         head, files, path = record.head, self._member.files, self._member.places.of(self._resource, "view.json")
         if head is None:
             return
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             if self._told == (head.sha256, files.stat(path)):
                 return
+            files.refresh(os.path.dirname(path))
             if json.loads(files.read(path))["sha256"] == head.sha256:
                 self._told = (head.sha256, files.stat(path))
                 return
+        self._tell_sidecar(record, head)
+
+    def _tell_sidecar(self, record: Record, head: Head) -> None:
+        """Writes which revision the plain file shows."""
         about = {"revision": head.revision, "sha256": head.sha256, "bytes": head.size_bytes, "n": head.n}
+        path = self._member.places.of(self._resource, "view.json")
         scratch = self._member.write_scratch(json.dumps(about | {"at_ms": record.at_ms}).encode() + b"\n")
         self._rename(scratch, path)
-        self._told = (head.sha256, files.stat(path))
+        self._told = (head.sha256, self._member.files.stat(path))
 
     def _rename(self, scratch: str, path: str) -> None:
         try:

@@ -18,7 +18,7 @@ import errno
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordinator.errors import CorruptRecord, NewerFormat
-from coordinator.files import make_dirs, remove_quietly, write_new
+from coordinator.files import list_surely, make_dirs, remove_quietly, write_new
 from coordinator.limits import (
     HISTORY_KEEP_MS,
     HISTORY_MAX_BYTES,
@@ -49,16 +49,14 @@ class Chain(NamedTuple):
     """One resource's records on a mount, and how to reach them."""
 
     resource: Resource
+    top: str  # the folder of all resources
     folder: str
     files: Files
     primitive: Primitive
 
     def positions(self) -> list[int]:
         """The numbers in the chain's folder, ascending; those below the floor are no records."""
-        try:
-            names = self.files.listdir(f"{self.folder}/chain")
-        except FileNotFoundError:
-            return []
+        names = list_surely(self.files, self.top, f"{self.folder}/chain")
         return sorted(int(name) for name in names if is_position(name))
 
     def path(self, n: int) -> str:
@@ -158,10 +156,7 @@ def _write_segment(chain: Chain, lines: list[str]) -> None:
 def _segments(chain: Chain) -> list[tuple[str, int]]:
     """Names and sizes of the segments, oldest first."""
     folder = f"{chain.folder}/history"
-    try:
-        names = sorted(name for name in chain.files.listdir(folder) if name.endswith(_SEGMENT))
-    except FileNotFoundError:
-        return []
+    names = sorted(name for name in list_surely(chain.files, chain.top, folder) if name.endswith(_SEGMENT))
     found = []
     for name in names:
         try:

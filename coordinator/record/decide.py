@@ -346,7 +346,9 @@ def _raise_floor(record: Record, request: Raise, readings: Readings) -> Decision
 def _renewed(record: Record, author: Author, kind: str, readings: Readings, **changes: object) -> Record:
     """The record of a holder's sign of life."""
     assert record.lease is not None  # noqa: S101 - MINE says so
-    lease = replace(record.lease, renewed_ms=max(readings.now_ms, record.lease.renewed_ms), **changes)  # type: ignore[arg-type]
+    # Later than the one before even if the store's clock stands still or was set back: contenders watch it change (P9).
+    renewed_ms = max(readings.now_ms, record.lease.renewed_ms + 1)
+    lease = replace(record.lease, renewed_ms=renewed_ms, **changes)  # type: ignore[arg-type]
     return replace(_next(record, author, kind, readings), lease=lease)
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coordinator.clock import elapsed_max_ms
 from coordinator.errors import BadName, CorruptRecord, NewerFormat, NoRoom, StoreUnavailable
-from coordinator.files import make_dirs, refresh_down
+from coordinator.files import list_surely, make_dirs
 from coordinator.limits import (
     APPEND_TRIES,
     LIST_TRIES,
@@ -156,13 +156,7 @@ class MountStore:
         """The newest position, from the directory itself (P6): a name is never probed to see whether it is there."""
         chain = self._places.of(resource, "chain")
         try:
-            try:
-                names = self._files.listdir(chain)
-            except FileNotFoundError:
-                refresh_down(self._files, self._places.resources, chain)
-                names = self._files.listdir(chain)
-        except FileNotFoundError:
-            return _Listing(0, 0)
+            names = list_surely(self._files, self._places.resources, chain)
         except OSError as error:
             raise unavailable(error, resource, "listing the chain of") from error
         newest = max(names, default="0")
@@ -370,7 +364,8 @@ class MountStore:
             raise unavailable(error, resource, "collecting the chain of") from error
 
     def _chain(self, resource: Resource) -> Chain:
-        return Chain(resource, self._places.of(resource), self._files, self._primitive)
+        places = self._places
+        return Chain(resource, places.resources, places.of(resource), self._files, self._primitive)
 
     def resources(self) -> Iterable[Resource]:
         """See Store."""

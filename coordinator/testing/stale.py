@@ -7,7 +7,8 @@ As measured on Linux NFSv4.2 clients with default mount options:
 
 * A name that was looked up and absent stays absent, a folder and all that is in it too, and a file that was replaced is
   still read in its old version by name, until this client opens the directory that the name is in. The real memory
-  fades after 30 s; this one does not, so that a test need not wait to see a reader that forgot to open the directory.
+  fades after 30 s; this one does not, so that a test need not wait to see a reader that forgot to open the directory
+  (``listdir``, ``refresh``; ``sync_dir`` opens it, too).
 * Exclusive creation is decided by the server, whatever is remembered: "it is taken" is true, and looking at what has
   taken it may say that it is absent nonetheless.
 
@@ -31,10 +32,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LOOKUPS: Final = frozenset({"stat", "read", "readlink"})
-_OPENINGS: Final = frozenset({"listdir", "refresh"})
-_BY_SERVER: Final = frozenset(
-    {"mkdir", "create", "symlink", "rename", "try_lock", "touch"}
-)  # of a rename: the new name
+_OPENINGS: Final = frozenset({"listdir", "refresh", "sync_dir"})
+# Of a rename, the new name; the old one is looked up.
+_BY_SERVER: Final = frozenset({"mkdir", "create", "symlink", "rename", "try_lock", "touch"})
 
 
 class StaleFiles(InterceptedFiles):
@@ -61,7 +61,8 @@ class StaleFiles(InterceptedFiles):
 
     def _remembering(self, op: str, path: str, call: Callable[[], T]) -> T:
         looked_up = os.path.dirname(path) if op in _BY_SERVER else path
-        self._refuse_absent(looked_up)
+        if self._is_remembered_absent(looked_up):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         if (op, path) in self._known:
             known: T = self._known[op, path]
             return known
@@ -78,12 +79,13 @@ class StaleFiles(InterceptedFiles):
             self._forget(lambda name: name == path or name.startswith(f"{path}/"))
         return result
 
-    def _refuse_absent(self, path: str) -> None:
-        name = path
-        while name not in {"", "/"}:
-            if name in self._absent:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-            name = os.path.dirname(name)
+    def _is_remembered_absent(self, path: str) -> bool:
+        """Whether it is, or a folder above it."""
+        while path not in {"", "/"}:
+            if path in self._absent:
+                return True
+            path = os.path.dirname(path)
+        return False
 
     def _note_absent(self, path: str) -> None:
         """Remembers the first part of a path that the server has not."""

@@ -154,7 +154,7 @@ def test_wrong_usage(call: Callable[..., Answer], line: list[str]) -> None:
 @pytest.mark.parametrize("line", [[], ["lease"], ["document"]])
 def test_nothing_to_do_is_helped(call: Callable[..., Answer], line: list[str]) -> None:
     told = call(*line)
-    assert told.status == 2
+    assert told.status in {0, 2}, "which of the two, depends on the version of click"
     assert "Usage: coordinator" in told.out + told.err
     assert "Commands" in told.out + told.err
 
@@ -219,6 +219,11 @@ def test_a_current_folder_that_is_gone(
 # ── stdout ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def buffered() -> dict[str, str]:
+    """As at home: what could not be written stays in a buffer, and is tried again at the end."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 @pytest.mark.parametrize("mode", [[], ["--json"]])
 def test_nobody_reads_any_more(workspace: Workspace, mode: list[str]) -> None:
     workspace.lease("x").release()
@@ -229,6 +234,7 @@ def test_nobody_reads_any_more(workspace: Workspace, mode: list[str]) -> None:
             [sys.executable, "-m", "coordinator.cli", "status", *mode],
             stdout=writer,
             stderr=subprocess.PIPE,
+            env=buffered(),
             check=False,
             timeout=60,
         )
@@ -263,6 +269,7 @@ def test_stdout_is_full() -> None:
             [sys.executable, "-m", "coordinator.cli", "status"],
             stdout=full,
             stderr=subprocess.PIPE,
+            env=buffered(),
             check=False,
             timeout=60,
         )
@@ -296,9 +303,9 @@ def test_times_are_told_as_ages(from_ms: int, now_ms: int, text: str) -> None:
 
 
 def test_a_start_loads_little() -> None:
-    code = "import sys, coordinator.cli.app; print([m for m in sys.modules])"
+    code = "import sys, typer; before = set(sys.modules); import coordinator.cli.app; print(set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert "'typer'" in done.stdout
+    assert "'coordinator.cli.lease'" in done.stdout
     for module in (
         "rich",
         "portalocker",

@@ -38,13 +38,18 @@ print("ready", flush=True)
 while True:
     signal.pause()
 """
-# Starts a process that holds stdout, too; whether both ignore SIGTERM is its argument.
+# Starts a process that holds stdout, too; who of the two ignores SIGTERM is its argument.
 FAMILY = """
 import os, signal, sys
-if sys.argv[1] == "stubborn":
+ready, tell = os.pipe()
+is_parent = os.fork() != 0
+if ("parent" if is_parent else "child") in sys.argv[1]:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if os.fork():
+if is_parent:
+    os.read(ready, 1)
     print("ready", os.getpid(), flush=True)
+else:
+    os.write(tell, b"1")
 while True:
     signal.pause()
 """
@@ -213,16 +218,16 @@ def test_signals_are_passed_on(start: Callable[..., Started], workspace: Workspa
 
 
 def test_an_ignored_signal_stays_ignored(start: Callable[..., Started]) -> None:
+    """As under nohup(1): neither is it passed on, nor does the command stop ignoring it."""
     main = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); from coordinator.cli import main; main()"
-    running = start("lease", "x", "--", *python(ECHO), program=("-c", main))
-    assert running.line().startswith("ready")
-    running.send(signal.SIGHUP)
-    running.write_line("still here")
-    assert running.line() == "said still here"
+    asks = "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    running = start("lease", "x", "--", *python(asks), program=("-c", main))
+    assert running.line() == "True"
+    assert running.end().status == 0
 
 
 def test_a_signal_before_the_command_is_started(
-    call: Callable[..., Answer], workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    call: Callable[..., Answer], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace.document("plan.json").commit(b"{}\n", if_revision=0)
     read = DocumentLease.read
@@ -231,9 +236,12 @@ def test_a_signal_before_the_command_is_started(
         signal.raise_signal(signal.SIGTERM)
         return read(lease)
 
+    def start(*_arguments: Any, **_options: Any) -> None:
+        pytest.fail("it was started")
+
     monkeypatch.setattr(DocumentLease, "read", read_and_be_told)
-    assert call("lease", "plan.json", "--", "touch", str(tmp_path / "marker")).status == 143
-    assert not (tmp_path / "marker").exists()
+    monkeypatch.setattr(subprocess, "Popen", start)
+    assert call("lease", "plan.json", "--", "true").status == 143
     assert workspace.status_of("plan.json").state == "free"
 
 
@@ -348,7 +356,7 @@ def break_lease(workspace: Workspace, name: str) -> None:
 
 
 def test_the_command_is_stopped_with_all_that_it_started(start: Callable[..., Started], workspace: Workspace) -> None:
-    running = start("lease", "x", "--ttl", "1", "--", *python(FAMILY, "obedient"))
+    running = start("lease", "x", "--ttl", "1", "--", *python(FAMILY, "nobody"))
     pid = int(running.line().split()[1])
     break_lease(workspace, "x")
     ended = running.end()  # nobody holds its stdout any more
@@ -357,9 +365,10 @@ def test_the_command_is_stopped_with_all_that_it_started(start: Callable[..., St
     assert is_gone(pid)
 
 
-def test_one_that_does_not_listen_is_killed(start: Callable[..., Started], workspace: Workspace) -> None:
+@pytest.mark.parametrize("stubborn", ["child", "parent and child"])
+def test_one_that_does_not_listen_is_killed(start: Callable[..., Started], workspace: Workspace, stubborn: str) -> None:
     main = "import coordinator.cli.command as c; c.GRACE_SECONDS = 0.2; from coordinator.cli import main; main()"
-    arguments = ("lease", "x", "--ttl", "1", "--json", "--", *python(FAMILY, "stubborn"))
+    arguments = ("lease", "x", "--ttl", "1", "--json", "--", *python(FAMILY, stubborn))
     running = start(*arguments, program=("-c", main))
     pid = int(running.line().split()[1])
     break_lease(workspace, "x")
@@ -398,12 +407,25 @@ def test_after_a_freeze_that_outlasted_the_lease(start: Callable[..., Started], 
     assert "(expired)" in ended.err
 
 
+class HeardSignals(Signals):
+    """Remembers for how long it was to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+
+    def wait(self, seconds: float | None) -> None:
+        self.waits.append(seconds)
+        super().wait(seconds)
+
+
 def test_the_trust_is_watched_even_if_the_store_hangs() -> None:
     """A renewal that hangs never says that the lease is lost; the time that is left does."""
     left = [0.05, 0.02]
-    with Signals() as signals:
+    with HeardSignals() as signals:
         command = Command(["sleep", "60"], dict(os.environ), signals, lambda _text: None)
         assert command.wait(lambda: left.pop() if left else 0.0) == Ended(128 + 15, stopped=True)
+    assert signals.waits[:2] == [0.02, 0.05], "it looks again when the trust is over, not later"
 
 
 def test_an_edit_is_kept_and_not_committed(start: Callable[..., Started], workspace: Workspace) -> None:
@@ -495,3 +517,15 @@ def test_a_commit_that_finds_no_room(
     assert done.status == 73
     assert "stands in plan.json itself" in done.err
     assert call("lease", "plan.json", "--", "sh", "-c", f"{edit}; exit 4").status == 4
+
+
+def test_what_a_successor_committed_is_not_told_as_this_holders_edit(workspace: Workspace) -> None:
+    """What ``lease run`` does when the lease was lost: keep the edit, if the command made one."""
+    workspace.document("plan.json").commit(b"{}\n", if_revision=0)
+    lease = workspace.lease("plan.json")
+    lease.read()
+    carol = Workspace(workspace.directory, agent="carol")
+    carol.break_lease("plan.json", fence=lease.fence)
+    with carol.lease("plan.json") as successor:
+        successor.commit(b"[3]\n")
+    assert lease.commit_view() is None, "this holder wrote nothing, so nothing of it is kept"
