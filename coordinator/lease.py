@@ -310,8 +310,8 @@ class Lease:
         else:
             ended_by = self._ended_by(record)
             if ended_by.lease is not None or ended_by.kind == "commit":
-                fence = ended_by.lease.fence if ended_by.lease else 0
-                error = self._error(StaleFence, "taken", successor=ended_by.agent, successor_fence=fence)
+                agent, fence = (ended_by.lease.agent, ended_by.lease.fence) if ended_by.lease else (ended_by.agent, 0)
+                error = self._error(StaleFence, "taken", successor=agent, successor_fence=fence)
             else:
                 error = self._error(LeaseLost, "released", successor=ended_by.agent)
         first, self._lost = self._lost is None, error
@@ -323,12 +323,14 @@ class Lease:
         return error
 
     def _ended_by(self, newest: Record) -> Record:
-        """The first record after the grant in which the lease is no longer this holder's."""
+        """The first record after the grant that another holds or committed; else the one that freed the lease."""
         try:
             later = [record for record in self._member.store.history(self._resource) if record.n > self.fence]
         except StoreUnavailable:
             return newest
-        return next((record for record in later if not self._is_mine(record)), newest)
+        after = [record for record in later if not self._is_mine(record)]
+        superseding = (record for record in after if record.lease is not None or record.kind == "commit")
+        return next(superseding, after[0] if after else newest)
 
     def _error(self, kind: type[LeaseLost], reason: str, *, successor: str = "", successor_fence: int = 0) -> LeaseLost:
         who = (

@@ -281,7 +281,7 @@ class Workspace:
         """One damaged resource must not hide the others."""
         try:
             return self.status_of(resource)
-        except (Damaged, NewerFormat) as error:
+        except (BadName, Damaged, NewerFormat) as error:
             now_ms = self._member.store.now_ms()
             return ResourceStatus(str(resource), "damaged", "", 0, 0, 0, 0, 0, 0, 0, now_ms, str(error))
 

@@ -158,7 +158,7 @@ def demo(
     raise typer.Exit(run_demo(tasks_path=tasks, workers=workers, as_json=as_json, keep=keep))
 
 
-def execute(arguments: list[str]) -> int:
+def execute(arguments: list[str]) -> int:  # noqa: PLR0911 - one way out for each kind of end
     """Runs the command line, and turns errors into one line; returns the exit status."""
     as_json = wants_json(arguments)
     try:
@@ -170,6 +170,11 @@ def execute(arguments: list[str]) -> int:
         return exits.INTERRUPTED
     except NobodyReads:
         return exits.OK
+    except SystemExit as error:  # rich, printing help that nobody reads
+        return exits.OK if isinstance(error.__context__, BrokenPipeError) else exits.UNEXPECTED
+    except OSError as error:  # the help goes to stdout by Typer's own way
+        note(f"stdout: {error.strerror}")
+        return exits.UNEXPECTED
     except Exception as error:
         # Typer has its parser's errors at different places in different versions; this tells them in all of them.
         status = getattr(error, "exit_code", None)

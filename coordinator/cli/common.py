@@ -106,10 +106,20 @@ def put(text: str) -> None:
         NobodyReads: Nobody does.
         Exit: It cannot be written.
     """
-    encoding = sys.stdout.encoding or "utf-8"
+    encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"
+    put_bytes(text.encode(encoding, "backslashreplace"))
+
+
+def put_bytes(data: bytes) -> None:
+    """A result as bytes, on stdout, all of it. Raises as ``put`` does."""
+    if sys.stdout is None:  # closed by whoever started us (>&-)
+        return
     try:
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
+        rest = memoryview(data)
+        while rest:  # unbuffered (python -u), a stream may take less than all of it
+            rest = rest[sys.stdout.buffer.write(rest) :]
+        sys.stdout.buffer.flush()
     except OSError as error:
         raise stdout_failed(error) from None
 
@@ -130,7 +140,7 @@ def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     try:
-        text.encode(sys.stdout.encoding or "utf-8")
+        text.encode((sys.stdout and sys.stdout.encoding) or "utf-8")
     except UnicodeEncodeError:  # a terminal of another alphabet, or a path that is not UTF-8
         text = json.dumps(value, indent=2)
     put(text + "\n")
@@ -176,7 +186,7 @@ def print_table(columns: list[str], rows: list[list[str]], *, right: tuple[str, 
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     wide = sum(max(cell_len(row[i]) for row in [columns, *rows]) + 2 for i in range(len(columns)))
-    on_terminal, drawn = sys.stdout.isatty(), io.StringIO()
+    on_terminal, drawn = sys.stdout is not None and sys.stdout.isatty(), io.StringIO()
     Console(file=drawn, force_terminal=on_terminal, width=None if on_terminal else wide).print(table)
     put("".join(line.rstrip() + "\n" for line in drawn.getvalue().splitlines()))
 

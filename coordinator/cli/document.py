@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import sys
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated
@@ -23,7 +22,7 @@ from coordinator.cli.common import (
     print_json,
     print_table,
     put,
-    stdout_failed,
+    put_bytes,
 )
 
 document_app = typer.Typer(no_args_is_help=True, help="Read, edit and trace documents.")
@@ -59,11 +58,7 @@ def show(
             body = {"base64": base64.b64encode(data).decode()}
         print_json({**facts, **body, "conflicts": conflicts})
         return
-    try:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        raise stdout_failed(error) from None
+    put_bytes(data)
     for path in conflicts:
         note(f"an edit made to the plain file by hand is kept at {path}")
 

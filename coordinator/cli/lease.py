@@ -147,9 +147,10 @@ def release(
 
     JSON: {"resource", "released_fence"}.
     """
-    open_workspace(workspace, agent).break_lease(name, fence=fence)
+    opened = open_workspace(workspace, agent)
+    opened.break_lease(name, fence=fence)
     if as_json:
-        print_json({"resource": name, "released_fence": fence})
+        print_json({"resource": opened.document(name).name, "released_fence": fence})
     else:
         put(f"the lease on {name} with fence {fence} is free; its holder can commit nothing more\n")
 

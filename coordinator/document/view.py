@@ -80,11 +80,13 @@ class View:
         try:
             self._open_folder()
             kind = self._member.files.stat(self.path).kind
-            if kind not in {"file", "symlink"}:
-                raise BadName(
-                    f"{str(self._resource)!r} is a {kind} in this workspace, not a file", name=str(self._resource)
-                )
-            return self._member.files.read(self.path)
+            if kind == "symlink" and not self._leads_inside():
+                kind = "symbolic link that leads out of it"
+            elif kind in {"file", "symlink"}:
+                return self._member.files.read(self.path)
+            raise BadName(
+                f"{str(self._resource)!r} is a {kind} in this workspace, not a file", name=str(self._resource)
+            )
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -101,16 +103,18 @@ class View:
         facts = self._facts()
         if facts is None:
             return Shows.NOTHING
-        if sure or self._shown is None or self._shown[0] != facts:
+        is_link = facts.kind == "symlink"  # put there by hand; its facts tell nothing of what it leads to
+        if is_link and not self._leads_inside():
+            self._know(head.sha256)
+            return Shows.EDITED
+        if sure or is_link or self._shown is None or self._shown[0] != facts:
             data = self.read()
             if data is None:
                 return Shows.NOTHING
             self._shown = (facts, sha256_of(data))
         sha256 = self._shown[1]
         self._know(head.sha256)
-        if facts.kind != "file":
-            return Shows.EDITED
-        if sha256 == head.sha256:
+        if sha256 == head.sha256 and not is_link:
             return Shows.HEAD
         return Shows.EARLIER if self._was_head(sha256) else Shows.EDITED
 
@@ -200,6 +204,11 @@ class View:
         history = self._member.store.history(self._resource)
         return any(record.head is not None and record.head.sha256 == sha256 for record in history)
 
+    def _leads_inside(self) -> bool:
+        """Whether a symbolic link in the plain file's place leads to something of the user's in this workspace."""
+        real, places = self._member.files.realpath(self.path), self._member.places
+        return real.startswith(f"{places.root}/") and not f"{real}/".startswith(f"{places.state}/")
+
     def _is_later(self, head: Head) -> bool:
         """Whether the file shows a revision that was committed after this head."""
         history = self._member.store.history(self._resource)
@@ -274,7 +283,10 @@ class View:
     def _keep_edit(self) -> list[str]:
         """Copies what somebody wrote into the plain file."""
         self._let_settle()
-        data = self.read()
+        if self._member.files.stat(self.path).kind == "symlink" and not self._leads_inside():
+            data: bytes | None = f"symbolic link to {self._member.files.readlink(self.path)}\n".encode()
+        else:
+            data = self.read()
         if data is None:
             return []
         files, folder = self._member.files, self._member.places.of(self._resource, "conflicts")

@@ -7,6 +7,7 @@ from coordinator.testing.crash import CrashFiles, CrashState
 from coordinator.testing.files import Call, FailAt, InterceptedFiles, PauseAt
 from coordinator.testing.intervals import Held, check_intervals
 from coordinator.testing.memory import MemoryStore
+from coordinator.testing.stale import StaleFiles
 
 __all__ = [
     "Call",
@@ -18,5 +19,6 @@ __all__ = [
     "ManualClock",
     "MemoryStore",
     "PauseAt",
+    "StaleFiles",
     "check_intervals",
 ]

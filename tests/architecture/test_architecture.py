@@ -303,6 +303,7 @@ def test_the_exported_names() -> None:
         "ManualClock",
         "MemoryStore",
         "PauseAt",
+        "StaleFiles",
         "check_intervals",
     ]
 

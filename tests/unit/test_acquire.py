@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import a_free_record, an_author, in_thread, together, wait_until
 
-from coordinator import AcquireCancelled, AuthorityMoved, BadName, BadValue, LeaseHeld, LeaseLost, Workspace
+from coordinator import AcquireCancelled, AuthorityMoved, BadName, BadValue, LeaseHeld, LeaseLost, StaleFence, Workspace
 from coordinator.limits import POLL_MAX_MS, TTL_MAX_MS, TURN_MS, WAIT_MAX_MS, WAITING_MAX
 from coordinator.names import Resource
 from coordinator.record.agree import settle
@@ -391,9 +391,9 @@ def test_breaking_a_lease_wants_its_fence(party: Party) -> None:
     operator.break_lease(NAME, fence=lease.fence)
     assert (party.events[-1].kind, party.events[-1].fence) == ("broken", 1)
     assert operator.lease(NAME).fence == 3
-    with pytest.raises(LeaseLost) as lost:
+    with pytest.raises(StaleFence) as lost:
         lease.check()
-    assert lost.value.reason == "released"
+    assert (lost.value.reason, lost.value.successor, lost.value.successor_fence) == ("taken", "operator", 3)
     with pytest.raises(LeaseLost) as again:
         operator.break_lease("other", fence=1)
     assert again.value.reason == "released"

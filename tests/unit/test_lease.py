@@ -485,3 +485,18 @@ def test_a_renewal_that_the_store_does_not_answer_can_be_tried_again(workspace: 
             lease.renew()
         assert lease.remaining > 0
         lease.renew()
+
+
+def test_a_holder_whose_lease_was_broken_and_granted_anew_is_told_by_whom(party: Party) -> None:
+    alice = party.agent("alice").lease(NAME)
+    party.agent("warden").break_lease(NAME, fence=alice.fence)
+    successor = party.agent("bob").lease(NAME)
+    with pytest.raises(StaleFence) as caught:
+        alice.commit(b"late")
+    assert (caught.value.reason, caught.value.successor, caught.value.successor_fence) == (
+        "taken",
+        "bob",
+        successor.fence,
+    )
+    with open(caught.value.kept, "rb") as file:
+        assert file.read() == b"late"

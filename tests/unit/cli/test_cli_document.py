@@ -278,7 +278,7 @@ open(path, "w").write("[1]")
     told = call("document", "edit", "plan.json", "--json")
     (saved,) = left_behind(tmp_path)
     assert told.status == 76
-    assert told.error["error"] == "LeaseLost"
+    assert told.error["error"] == "StaleFence"
     assert told.error["fields"]["successor"] == "carol"
     assert Path(told.error["fields"]["kept"]).read_bytes() == saved.read_bytes() == b"[1]"
     assert told.error["fields"]["saved"] == str(saved)
