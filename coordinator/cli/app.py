@@ -24,6 +24,7 @@ from coordinator.cli.common import (
     print_json,
     print_table,
     put,
+    stdout_failed,
     wants_json,
 )
 from coordinator.cli.document import document_app
@@ -170,21 +171,28 @@ def execute(arguments: list[str]) -> int:  # noqa: PLR0911 - one way out for eac
         return exits.INTERRUPTED
     except NobodyReads:
         return exits.OK
-    except SystemExit as error:  # rich, printing help that nobody reads
-        return exits.OK if isinstance(error.__context__, BrokenPipeError) else exits.UNEXPECTED
-    except OSError as error:  # the help goes to stdout by Typer's own way
-        note(f"stdout: {error.strerror}")
+    except SystemExit as error:  # Typer's completion; or rich, printing help that nobody reads
+        if isinstance(error.__context__, BrokenPipeError):
+            return exits.OK
+        return error.code if isinstance(error.code, int) else exits.OK if error.code is None else exits.UNEXPECTED
+    except Exception as error:  # noqa: BLE001 - told there, or raised again
+        return _other_end(error, arguments, as_json=as_json)
+
+
+def _other_end(error: Exception, arguments: list[str], *, as_json: bool) -> int:
+    """What Typer raised, or a bug."""
+    if isinstance(error, OSError) and "--help" in arguments:  # it goes to stdout by Typer's own way
+        stdout_failed(error)
         return exits.UNEXPECTED
-    except Exception as error:
-        # Typer has its parser's errors at different places in different versions; this tells them in all of them.
-        status = getattr(error, "exit_code", None)
-        if isinstance(status, int) and hasattr(error, "format_message") and hasattr(error, "show"):
-            if as_json:
-                print_error_object("UsageError", error.format_message())
-            else:
-                error.show()
-            return status
-        if not as_json:
-            raise  # a bug: its traceback is what has to be reported
-        print_error_object(type(error).__name__, str(error), "a bug: please report it", {"traceback": format_exc()})
-        return exits.UNEXPECTED
+    # Typer has its parser's errors at different places in different versions; this tells them in all of them.
+    status = getattr(error, "exit_code", None)
+    if isinstance(status, int) and hasattr(error, "format_message") and hasattr(error, "show"):
+        if as_json:
+            print_error_object("UsageError", error.format_message())
+        else:
+            error.show()
+        return status
+    if not as_json:
+        raise error  # a bug: its traceback is what has to be reported
+    print_error_object(type(error).__name__, str(error), "a bug: please report it", {"traceback": format_exc()})
+    return exits.UNEXPECTED

@@ -15,6 +15,7 @@ import typer
 from coordinator.cli import exits
 from coordinator.cli.common import note
 from coordinator.errors import BadValue, CoordinatorError, NoSuchDocument
+from coordinator.record.mount import unavailable
 
 if TYPE_CHECKING:
     from coordinator.document.document import Document
@@ -35,7 +36,10 @@ def edit_under_lease(document: Document, lease: DocumentLease, *, as_json: bool)
     """
     editor = _editor()
     before = _content(document, lease)
-    folder = tempfile.mkdtemp(prefix="coordinator-edit-")
+    try:
+        folder = tempfile.mkdtemp(prefix="coordinator-edit-")
+    except OSError as error:
+        raise unavailable(error, lease.resource, "making a copy for the editor of") from error
     path = os.path.join(folder, os.path.basename(lease.resource))
     with open(path, "xb") as file:
         file.write(before)

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 # Tells which signal it got, and ends with a status of its own.
 TELLS = """
-import signal, sys
+import os, signal, sys
 def got(number, frame):
-    print("got", signal.Signals(number).name, flush=True)
-    sys.exit(7)
+    os.write(1, f"got {signal.Signals(number).name}\\n".encode())  # print may be interrupted in the midst of itself
+    os._exit(7)
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
     signal.signal(number, got)
 print("ready", flush=True)
@@ -330,10 +330,10 @@ class Terminal:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_on_a_terminal_the_command_can_read_it_and_be_interrupted() -> None:
     reads = """
-import signal, sys
+import os, signal
 def got(number, frame):
-    print("interrupted", flush=True)
-    sys.exit(7)
+    os.write(1, b"interrupted\\n")  # print may be interrupted in the midst of itself
+    os._exit(7)
 signal.signal(signal.SIGINT, got)
 print("asked:", input("name? "), flush=True)
 while True:
