@@ -16,14 +16,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coordinator.document.document import Content, Document, Receipt, Revision
+    from coordinator.document.compactor import Folded
+    from coordinator.document.document import Content, Document, Receipt
+    from coordinator.document.folding import Change
+    from coordinator.document.history import Revision
     from coordinator.document.lease import DocumentLease
+    from coordinator.document.submit import OperationReceipt
     from coordinator.errors import (
         AcquireCancelled,
         AuthorityMoved,
         BadName,
         BadRequest,
         BadValue,
+        ClaimLost,
         CoordinatorError,
         CorruptRecord,
         CorruptSnapshot,
@@ -35,8 +40,10 @@ if TYPE_CHECKING:
         NoRoom,
         NoSuchDocument,
         NotAWorkspace,
+        OperationRejected,
         Refused,
         RevisionConflict,
+        RevisionNotReached,
         StaleFence,
         StoreUnavailable,
         Unsuitable,
@@ -44,18 +51,24 @@ if TYPE_CHECKING:
     )
     from coordinator.events import Event
     from coordinator.lease import Lease
+    from coordinator.tasks import Task, TaskBoard
     from coordinator.workspace import Collected, ResourceStatus, Workspace
 
 _HOMES = {  # everything else is an error
+    "Change": "document.folding",
     "Collected": "workspace",
     "Content": "document.document",
     "Document": "document.document",
     "DocumentLease": "document.lease",
     "Event": "events",
+    "Folded": "document.compactor",
     "Lease": "lease",
+    "OperationReceipt": "document.submit",
     "Receipt": "document.document",
     "ResourceStatus": "workspace",
-    "Revision": "document.document",
+    "Revision": "document.history",
+    "Task": "tasks",
+    "TaskBoard": "tasks",
     "Workspace": "workspace",
 }
 
@@ -66,6 +79,8 @@ __all__ = [
     "BadName",
     "BadRequest",
     "BadValue",
+    "Change",
+    "ClaimLost",
     "Collected",
     "Content",
     "CoordinatorError",
@@ -75,6 +90,7 @@ __all__ = [
     "Document",
     "DocumentLease",
     "Event",
+    "Folded",
     "Lease",
     "LeaseHeld",
     "LeaseLost",
@@ -83,13 +99,18 @@ __all__ = [
     "NoRoom",
     "NoSuchDocument",
     "NotAWorkspace",
+    "OperationReceipt",
+    "OperationRejected",
     "Receipt",
     "Refused",
     "ResourceStatus",
     "Revision",
     "RevisionConflict",
+    "RevisionNotReached",
     "StaleFence",
     "StoreUnavailable",
+    "Task",
+    "TaskBoard",
     "Unsuitable",
     "Workspace",
     "WorkspaceError",

@@ -9,9 +9,12 @@
     ├── Refused               somebody else came first; wait, or read anew and decide again
     │   ├── LeaseHeld         the lease is another's: who, which fence, since and until when
     │   ├── AcquireCancelled  the caller's own cancel event was set while waiting
-    │   └── RevisionConflict  the document moved past the revision this change was made on
+    │   ├── RevisionConflict  the document moved past the revision this change was made on
+    │   ├── OperationRejected an update's preconditions do not hold: why, and who was first
+    │   └── RevisionNotReached the document did not come to a revision in the time that was waited
     ├── LeaseLost             stop: what you held is no longer yours; acquire anew and redo
-    │   └── StaleFence        a successor holds it; what you tried to commit is kept at a path
+    │   ├── StaleFence        a successor holds it; what you tried to commit is kept at a path
+    │   └── ClaimLost         a task was claimed, finished or cancelled by somebody else
     ├── StoreUnavailable      the store did not answer; a retry is safe (see ``outcome_unknown``)
     │   └── NoRoom            disk full, quota or read-only: make room, then retry
     ├── Damaged               a file was cut or altered behind our back; evidence is kept
@@ -148,6 +151,33 @@ class RevisionConflict(Refused):
     default_hint = "read the document again, apply the change to what it says now, and commit on that revision"
 
 
+class OperationRejected(Refused):
+    """An operation was decided, and its preconditions did not hold. Nothing of it was applied.
+
+    Attributes:
+        op_id: Which operation.
+        why: One word: ``test``, ``path``, ``revision``, ``superseded``, ``duplicate``, ``dependency``, ``cycle``, …
+        winner: The agent that was first, when there is one.
+        revision: The revision that rejected it.
+        facts: More, as plain values.
+    """
+
+    op_id: str
+    why: str
+    winner: str
+    revision: int
+    facts: dict[str, Any]
+    default_hint = "read the document again and decide anew"
+
+
+class RevisionNotReached(Refused):
+    """The document did not come to a revision in the time that was waited."""
+
+    expected: int
+    current: int
+    default_hint = "wait longer; if somebody holds its lease, nothing is folded until that ends"
+
+
 # ── stop: it is no longer yours ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -176,6 +206,17 @@ class StaleFence(LeaseLost):
     """Somebody was granted the lease after this holder (P1, P3). The refused content, if any, lies at ``kept``."""
 
 
+class ClaimLost(LeaseLost):
+    """A task is no longer this worker's: another claimed or finished it, or it was cancelled.
+
+    ``fence`` is the epoch that was held, ``successor`` the winner; what the worker wanted to hand in is kept beside the
+    task. ``task_id`` names it.
+    """
+
+    task_id: str
+    default_hint = "stop working on it; what you made of it is kept with the task, and the winner's counts"
+
+
 # ── the store did not answer ─────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -186,11 +227,13 @@ class StoreUnavailable(CoordinatorError):
         resource: What was being read or changed.
         cause: The error underneath, as text (``ENOLCK: No locks available``).
         outcome_unknown: True when the change may or may not have been made; False when it was certainly not made.
+        op_id: Only for operations: submit it again under this id, and it is applied once.
     """
 
     resource: str
     cause: str
     outcome_unknown: bool
+    op_id: str = ""
     default_hint = "look at the mount, then try again"
 
 

@@ -26,6 +26,11 @@ LEVELS: Final = {
     "lost": 30,  # a holder found its lease gone
     "fenced_out": 30,  # a commit was refused to a superseded holder; its content is kept
     "committed": 10,
+    "folded": 10,
+    "log_quarantined": 40,  # an agent's log is damaged; what is left of it is kept, and nothing more of it is folded
+    "log_retired": 20,  # a log that was silent for long is fenced, read to its end, and deleted
+    "resubmitted": 30,  # a log was fenced or set aside under its writer, which went on in a new one
+    "edit_absorbed": 20,  # what somebody wrote into the plain file by hand was folded
     "view_repaired": 20,
     "view_edited": 30,  # the plain file was changed by hand; what was there is kept in conflicts/
     "view_failed": 30,  # the plain file could not be refreshed; the commit stands all the same

@@ -85,12 +85,23 @@ class Files(Protocol):
         """All of a regular file, opened anew for this one read."""
         ...
 
+    def read_at(self, path: str, offset: int, max_bytes: int) -> bytes:
+        """Part of a regular file that grows at its end, opened anew for this one read; short where the file ends.
+
+        A file that is only ever appended to is never stale to who opens it anew (measured), unlike one that is replaced.
+        """
+        ...
+
     def stat(self, path: str) -> Stat:
         """Facts of a path itself (a symbolic link is not followed)."""
         ...
 
     def realpath(self, path: str) -> str:
         """The path with every symbolic link resolved; parts that do not exist are kept."""
+        ...
+
+    def is_local(self, path: str) -> bool:
+        """Whether only this host can reach what is there: what is written is then seen by all at once, synced or not."""
         ...
 
     def mkdir(self, path: str) -> None:
@@ -203,6 +214,10 @@ def _forget_locks_of_parent() -> None:
 os.register_at_fork(before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_forget_locks_of_parent)
 
 
+# File systems that no other host writes to. Anything else may be shared: FUSE, 9p, NFS, SMB and what is not known.
+_LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "overlay"})
+
+
 class SystemFiles:
     """The file system of this machine."""
 
@@ -227,6 +242,20 @@ class SystemFiles:
         with open(path, "rb", buffering=0) as file:
             return file.readall()
 
+    def read_at(self, path: str, offset: int, max_bytes: int) -> bytes:
+        """See Files."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.pread(descriptor, max_bytes, offset)
+            while 0 < len(data) < max_bytes:
+                more = os.pread(descriptor, max_bytes - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+            return data
+        finally:
+            os.close(descriptor)
+
     def stat(self, path: str) -> Stat:
         """See Files."""
         found = os.lstat(path)
@@ -237,6 +266,20 @@ class SystemFiles:
     def realpath(self, path: str) -> str:
         """See Files."""
         return os.path.realpath(path)
+
+    def is_local(self, path: str) -> bool:
+        """See Files. Where the system does not tell (macOS), it is taken for shared, which is slower and safe."""
+        try:
+            with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+                mounts = [line.split() for line in file]
+        except OSError:
+            return False
+        found, kind = "", ""
+        for fields in mounts:  # the last of the longest mount points above the path
+            point = fields[4].replace("\\040", " ")
+            if len(point) >= len(found) and f"{path}/".startswith(point.rstrip("/") + "/"):
+                found, kind = point, fields[fields.index("-") + 1]
+        return kind in _LOCAL
 
     def mkdir(self, path: str) -> None:
         """See Files."""

@@ -63,6 +63,28 @@ SNAPSHOT_BYTES_DUE: Final = 64 << 20  # committed by one process since it last c
 HEADS_KNOWN_MAX: Final = 64  # a document, in memory
 PUBLISH_TRIES: Final = 100  # P16: each one means that the head moved
 
+# ── logs (P19 to P22) ────────────────────────────────────────────────────────────────────────────────────────────────
+FRAME_MAX_BYTES: Final = 1 << 20  # the JSON of one frame
+SEGMENT_BYTES: Final = 64 << 10  # a segment of a log before the next one is begun
+LOG_TRIES: Final = 3  # segments begun for one append, after errors
+
+# ── folds (P24 to P27) ───────────────────────────────────────────────────────────────────────────────────────────────
+FOLD_FILE_BYTES: Final = 1 << 20  # a file of fold lines before the next one is begun
+FOLD_TRIES: Final = 3  # new files begun for one line, after errors
+FOLD_BATCH_BYTES: Final = 4 << 20  # of logs, read for one fold
+CHECKPOINT_MIN_BYTES: Final = 256 << 10  # of fold lines; above it, a checkpoint when they outweigh the last one
+CHECKPOINT_FILES: Final = 64  # or when the lines since stand in so many files: each process writes its own
+IDS_MAX: Final = 32_768  # operation ids that a checkpoint carries; older ones are looked up in the lines that are kept
+FOLD_KEEP_BYTES: Final = 32 << 20  # of fold lines, kept for changes() and for ids
+FOLD_FILES_MAX: Final = 256  # files of fold lines, kept likewise
+RETIRE_AFTER_MS: Final = 3600 * 1000  # a log that grew no longer for this long is retired (P27)
+WATCH_POLL_MAX_MS: Final = 250  # of those who watch a document, or wait for a task
+VIEW_PAUSE_MIN_MS: Final = 50  # between two refreshes of the plain file by folds,
+VIEW_BYTES_PER_MS: Final = 5000  # and longer the larger it is
+SHOWN_KEEP: Final = 16  # renderings kept, to know what an edit by hand was made from (P17)
+UPDATE_WAIT_DEFAULT_MS: Final = 10_000  # how long an update waits to be applied
+LEAD_AFTER_MS: Final = 2  # a waiter that has to catch up first leaves the fold this long to who need not
+
 # ── formats ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 FORMAT: Final = 1  # what this version writes into .coordinator/format.json, and reads
 

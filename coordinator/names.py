@@ -133,6 +133,21 @@ def new_id() -> str:
     return os.urandom(ID_CHARS).translate(_FIVE_BITS).decode()
 
 
+def parse_id(text: Any) -> str:
+    """Checks an operation's id given by a user: 1 to 64 ASCII letters, digits, and ``. _ @ + -`` inside.
+
+    Raises:
+        BadName: With what would do.
+    """
+    if isinstance(text, str) and len(text) <= AGENT_MAX_BYTES and _AGENT.fullmatch(text):
+        return text
+    raise BadName(
+        f"{str(text)[:80]!r} is not an operation id",
+        name=str(text),
+        hint=f"1 to {AGENT_MAX_BYTES} ASCII letters, digits, or . _ @ + - inside; without one, a fresh one is made",
+    )
+
+
 def is_id(text: str) -> bool:
     """Whether a text has the form of an id."""
     return _ID.fullmatch(text) is not None

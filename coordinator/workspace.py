@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from coordinator import acquire as acquiring
 from coordinator.clock import SYSTEM_CLOCK
@@ -24,6 +24,7 @@ from coordinator.record.primitive import primitive_named
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
+    from types import TracebackType
 
     from coordinator.clock import Clock
     from coordinator.events import Event
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from coordinator.lease import LostCallback
     from coordinator.record.record import Record
     from coordinator.record.store import Store
+    from coordinator.tasks import TaskBoard
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +272,35 @@ class Workspace:
 
     def _document(self, resource: Resource) -> Document:
         return self._documents.setdefault(resource, Document(self._member, resource))
+
+    def tasks(self, name: str, *, format: str = "default", **options: Any) -> TaskBoard:  # noqa: A002 - the users' word
+        """The task board in a document: many workers claim and complete, and none waits for a lock.
+
+        Args:
+            name: The document: ``tasks.json``.
+            format: ``default``, ``taskmaster``, or ``list``: see docs/formats.md.
+            options: Of the format: ``tag=…`` and ``subtasks=…`` for taskmaster, names of fields for a list.
+
+        Raises:
+            BadName, BadValue: The name, or the format.
+        """
+        from coordinator.document.board import make_spec  # noqa: PLC0415 - a lease does without
+        from coordinator.tasks import TaskBoard  # noqa: PLC0415 - likewise
+
+        return TaskBoard(self._member, self.document(name), make_spec(format, **options))
+
+    def close(self) -> None:
+        """Ends this process's logs, and brings plain files up to date. Done at the end of the program by itself."""
+        for document in list(self._documents.values()):
+            document.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     # ── looking after it ─────────────────────────────────────────────────────────────────────────────────────────────
 

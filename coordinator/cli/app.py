@@ -29,6 +29,7 @@ from coordinator.cli.common import (
 )
 from coordinator.cli.document import document_app
 from coordinator.cli.lease import lease_app
+from coordinator.cli.tasks import tasks_app
 from coordinator.errors import CoordinatorError
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(lease_app, name="lease")
 app.add_typer(document_app, name="document")
+app.add_typer(tasks_app, name="tasks")
 
 
 def _version(wanted: bool) -> None:

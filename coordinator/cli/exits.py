@@ -10,6 +10,7 @@
     75  somebody else was first, or holds it: try again later
     76  the lease was lost, or is not held with that fence; nothing more may be done under it
     78  how the workspace is set up: a newer version, an unsuitable file system, another store
+    79  ``tasks claim``: there is no task to be had
    130  interrupted
 
 ``coordinator lease NAME -- COMMAND`` ends with its command's own status (128 + signal when it died of one; 126 and 127
@@ -38,6 +39,7 @@ NO_ROOM: Final = 73
 REFUSED: Final = 75
 LOST: Final = 76
 SETUP: Final = 78
+NOTHING: Final = 79
 NOT_EXECUTABLE: Final = 126
 COMMAND_NOT_FOUND: Final = 127
 SIGNAL_BASE: Final = 128
@@ -47,7 +49,7 @@ INTERRUPTED: Final = 130
 SUMMARY: Final = (
     "Exit status: 0 done · 2 wrong usage, name or figure · 65 damaged or malformed data · 66 no such document or "
     "workspace · 69 store unavailable · 73 no room · 75 somebody else was first · 76 lease lost · 78 workspace set-up "
-    "· 130 interrupted · 1 a bug. A command run under a lease passes its own status through."
+    "· 79 no task to claim · 130 interrupted · 1 a bug. A command run under a lease passes its own status through."
 )
 
 # The first class that fits counts.

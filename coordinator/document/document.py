@@ -5,21 +5,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from coordinator.acquire import moved_error
-from coordinator.document.snapshot import Draft, collect_snapshots, read_head, read_snapshot, sha256_of
+from coordinator.acquire import moved_error, pause
+from coordinator.clock import elapsed_max_ms
+from coordinator.document.snapshot import Draft, collect_snapshots, read_head, sha256_of
 from coordinator.document.view import Refreshed, View
-from coordinator.errors import BadValue, CoordinatorError, LeaseHeld, NoSuchDocument, RevisionConflict, StoreUnavailable
+from coordinator.errors import (
+    BadValue,
+    CoordinatorError,
+    LeaseHeld,
+    NoSuchDocument,
+    OperationRejected,
+    RevisionConflict,
+    RevisionNotReached,
+    StoreUnavailable,
+)
 from coordinator.events import Event
-from coordinator.files import list_surely
-from coordinator.limits import CHAIN_KEEP, DOCUMENT_MAX_BYTES, SNAPSHOT_BYTES_DUE
+from coordinator.limits import CHAIN_KEEP, DOCUMENT_MAX_BYTES, SNAPSHOT_BYTES_DUE, UPDATE_WAIT_DEFAULT_MS
+from coordinator.names import new_id, parse_id
 from coordinator.record.agree import Refusal, settle
 from coordinator.record.decide import Put, Why
-from coordinator.record.mount import unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from coordinator.document.compactor import Folded
+    from coordinator.document.fold import Operation
+    from coordinator.document.folding import Change, Folding
+    from coordinator.document.history import Revision
+    from coordinator.document.state import State
+    from coordinator.document.submit import OperationReceipt
     from coordinator.names import Resource
     from coordinator.record.member import Member
-    from coordinator.record.record import Head, Record
+    from coordinator.record.record import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +46,6 @@ class Content:
     data: bytes
     revision: int
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """One line of a document's history.
-
-    Attributes:
-        revision: Counted from 1.
-        at_ms: When, by the store's clock, Unix milliseconds.
-        agent: Who committed it.
-        fence: Under which lease; 0 without one.
-        why: ``adopted`` for a plain file taken over as it was found; mostly empty.
-        sha256: Of its content.
-        size_bytes: Of its content.
-        available: Whether its content can still be read (``Document.at``).
-    """
-
-    revision: int
-    at_ms: int
-    agent: str
-    fence: int
-    why: str
-    sha256: str
-    size_bytes: int
-    available: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +79,11 @@ class Document:
     def __init__(self, member: Member, resource: Resource) -> None:
         self._member = member
         self._resource = resource
-        self._view = View(member, resource)
+        self._view = View(member, resource, self._newest)
         self._last: Content | None = None  # the newest content read or committed here: not read twice
         self._collected_floor = 0
         self._uncollected_bytes = 0
+        self._logs: Folding | None = None
 
     @property
     def name(self) -> str:
@@ -127,17 +120,52 @@ class Document:
                 raise NoSuchDocument(f"there is no document {self.name!r} in this workspace", resource=self.name)
             self._last = Content(data, 0, sha256_of(data))
             return self._last
+        if record.is_folded:
+            return self._folded_content(record, fresh=fresh, leave_edits=leave_edits)
         last = self._last
         if last is None or (last.revision, last.sha256) != (record.revision, record.head.sha256):
             record, data = read_head(self._member, self._resource)
             assert record is not None  # noqa: S101 - it had a head
+            if record.is_folded:
+                return self._folded_content(record, fresh=True, leave_edits=leave_edits)
             assert record.head is not None  # noqa: S101 - and keeps one
             last = self._last = Content(data, record.revision, record.head.sha256)
         self._refresh_view(record, last.data, fresh=fresh, leave_edits=leave_edits)
         return last
 
-    def read(self) -> bytes:
-        """The newest content. Raises as ``content`` does."""
+    def _folded_content(self, record: Record, **how: bool) -> Content:
+        """The content of a folded revision, rendered; the plain file is repaired when it is behind for long (P26)."""
+        revision, data = self._folding.text(record)
+        if self._last is None or self._last.revision != revision or self._last.data is not data:
+            self._last = Content(data, revision, sha256_of(data))
+        if revision == record.revision and self._folding.is_view_due(record, self._view):
+            self._refresh_view(record, data, **how)
+        return self._last
+
+    def _newest(self) -> tuple[Record | None, bytes]:
+        """The newest record and its content."""
+        while True:
+            record, data = read_head(self._member, self._resource)
+            if record is None or not record.is_folded:
+                return record, data
+            revision, data = self._folding.text(record)
+            if revision == record.revision:
+                return record, data
+
+    def read(self, *, at_least: Receipt | OperationReceipt | int = 0, wait: float = UPDATE_WAIT_DEFAULT_MS / 1000) -> bytes:
+        """The newest content: never older than what this process has seen or was acknowledged.
+
+        Args:
+            at_least: A revision, or the receipt of a commit or update, that the content is to contain; it is waited
+                for, since somebody else may have to fold it.
+            wait: Seconds to wait for it at most.
+
+        Raises:
+            RevisionNotReached: The document did not come to that revision in time.
+            Others as ``content``.
+        """
+        if at_least:
+            self._wait_for(at_least, wait)
         return self.content().data
 
     def read_json(self) -> Any:
@@ -160,43 +188,15 @@ class Document:
         Raises:
             BadValue: There was no such revision, or its content was collected.
         """
-        for record in self._member.store.history(self._resource):
-            if record.head and record.head.revision == revision and record.kind == "commit":
-                data = read_snapshot(self._member, self._resource, record.head)
-                if data is not None:
-                    return data
-        raise BadValue(
-            f"the content of revision {revision} of {self.name!r} is not, or no longer, there",
-            argument="revision",
-            value=revision,
-            hint="history() tells which are available",
-        )
+        from coordinator.document.history import content_at  # noqa: PLC0415 - looked at by people
+
+        return content_at(self._member, self._resource, revision, lambda record: self._folding.at(record))
 
     def history(self) -> list[Revision]:
         """Every revision that is still known, oldest first."""
-        records = [record for record in self._member.store.history(self._resource) if record.kind == "commit"]
-        there = self._snapshots()
-        return [
-            Revision(
-                record.head.revision,
-                record.at_ms,
-                record.agent,
-                record.head.fence,
-                record.why,
-                record.head.sha256,
-                record.head.size_bytes,
-                record.head.snapshot in there,
-            )
-            for record in records
-            if record.head
-        ]
+        from coordinator.document.history import revisions  # noqa: PLC0415 - likewise
 
-    def _snapshots(self) -> set[str]:
-        places = self._member.places
-        try:
-            return set(list_surely(self._member.files, places.resources, places.of(self._resource, "snap")))
-        except OSError as error:
-            raise unavailable(error, self._resource, "listing the snapshots of") from error
+        return revisions(self._member, self._resource)
 
     def conflicts(self) -> list[str]:
         """Paths of edits by hand that were kept, oldest first."""
@@ -243,7 +243,9 @@ class Document:
 
         return render(value, like, self.name)
 
-    def _put(self, data: bytes, record: Record | None, if_revision: int, why: str = "") -> Receipt:
+    def _put(
+        self, data: bytes, record: Record | None, if_revision: int, why: str = "", *, in_turn: bool = False
+    ) -> Receipt:
         draft = Draft(self._member, self._resource, data, record)
         author = self._member.author()
         try:
@@ -252,6 +254,7 @@ class Document:
                 self._resource,
                 lambda n, _now_ms: Put(author, draft.aim(n), if_revision, why),
                 known=record,
+                in_turn=in_turn,
             )
         except StoreUnavailable as error:
             if not error.outcome_unknown:
@@ -284,6 +287,150 @@ class Document:
             hint="commit under the lease, or wait for its end",
         )
 
+    # ── updating through logs (P19 to P27) ───────────────────────────────────────────────────────────────────────────
+
+    def update(
+        self,
+        change: list[dict[str, Any]] | dict[str, Any],
+        *,
+        if_revision: int | None = None,
+        op_id: str | None = None,
+        wait: float = UPDATE_WAIT_DEFAULT_MS / 1000,
+    ) -> OperationReceipt:
+        """Changes the document without a lease: the change goes into this process's own log, and is folded.
+
+        Args:
+            change: A list: a JSON Patch (RFC 6902; ``test`` is a precondition). A dict: a merge patch (RFC 7396). All of
+                it is applied, or nothing.
+            if_revision: Reject it unless the document is still at this revision.
+            op_id: The id of an update that may have been submitted before, from whatever process: it is applied once.
+            wait: Seconds to wait until it is decided. 0: return as soon as it is durable.
+
+        Returns:
+            Its receipt: ``applied``, or ``durable`` when the time was over first.
+
+        Raises:
+            OperationRejected: Its preconditions do not hold; says why, and who was first.
+            BadValue: It is malformed or too large; nothing was submitted.
+            StoreUnavailable: With ``outcome_unknown``, update again with ``op_id=error.op_id``.
+        """
+        from coordinator.document.operations import as_operation, validate  # noqa: PLC0415 - not for mere leases
+
+        operation = as_operation(change, if_revision)
+        validate(operation, self.name)
+        receipt = self.perform([operation], ids=[op_id] if op_id else None, wait=wait)[0]
+        if receipt.state == "rejected":
+            raise rejection(self._resource, receipt)
+        return receipt
+
+    def perform(
+        self, operations: Sequence[dict[str, Any]], *, ids: Sequence[str] | None = None, wait: float
+    ) -> list[OperationReceipt]:
+        """Submits checked operations; a receipt for each, rejections included. Raises StoreUnavailable, NewerFormat."""
+        if self._member.newer:
+            raise self._member.newer
+        fresh = [new_id() for _ in operations]
+        wanted = [parse_id(op_id) for op_id in ids] if ids else fresh
+        try:
+            return self._folding.submissions.submit(operations, wanted, wait_ms=round(wait * 1000), again=bool(ids))
+        except StoreUnavailable as error:
+            error.op_id = wanted[0]
+            raise
+
+    def compact(self) -> Folded:
+        """Folds what is new in all logs, once. Needed by nobody who waits: for a process that only compacts."""
+        done = self._folding.compactor.fold_once()
+        if done.revision:
+            self._folding.folded(done)
+        return done
+
+    def value(self) -> Any:
+        """The newest content as a value, without parsing it anew: shared with later calls, so look and do not touch.
+
+        Raises: As ``read_json``.
+        """
+        record = self._member.store.read(self._resource)
+        if record is None or record.head is None:
+            return self.read_json()
+        value, malformed = self._folding.value(record)
+        return parse_json(self.content_of(record).data, self.name) if malformed else value
+
+    def changes(self, since: int | Receipt | OperationReceipt = 0) -> list[Change]:
+        """The revisions after one, oldest first: a cursor is the ``revision`` of the last one seen.
+
+        Raises:
+            BadValue: They are no longer kept: read the document, and go on from its revision.
+        """
+        record = self._member.store.read(self._resource)
+        return self._folding.changes(_revision_of(since), record) if record else []
+
+    def watch(self, since: int | Receipt | OperationReceipt | None = None, *, timeout: float | None = None) -> Iterator[Change]:
+        """The revisions after one, as they come; from now on, without ``since``. Ends after ``timeout`` seconds."""
+        after = self.revision if since is None else _revision_of(since)
+        return self._folding.watch(after, None if timeout is None else round(timeout * 1000))
+
+    def close(self) -> None:
+        """Ends this process's log, and brings the plain file up to date. Safe to call twice."""
+        logs, self._logs = self._logs, None
+        if logs is not None:
+            logs.close()
+
+    @property
+    def _folding(self) -> Folding:
+        logs = self._logs
+        if logs is None:
+            from coordinator.document.folding import Folding  # noqa: PLC0415 - a lease does without
+
+            logs = Folding(
+                self._member,
+                self._resource,
+                adopt=self._adopt_in_turn,
+                edits=self._edits,
+                refresh=lambda record, data: self._refresh_view(record, data, once=True),
+                tidy=self._tidy,
+            )
+            with self._member.guard:  # two threads: one of them made it in vain
+                logs = self._logs = self._logs or logs
+        return logs
+
+    def _adopt_in_turn(self, record: Record | None) -> Record | None:
+        """For a fold: takes over a plain file that was never committed."""
+        found = self._view.read()
+        if found is None:
+            return record
+        try:
+            check_size(found, self.name)
+            self._put(found, record, 0, "adopted", in_turn=True)
+        except RevisionConflict:
+            pass  # somebody else was first
+        return self._member.store.read(self._resource)
+
+    def _edits(self, state: State, record: Record) -> Sequence[Operation]:
+        return ()
+
+    def _wait_for(self, at_least: Receipt | OperationReceipt | int, wait: float) -> None:
+        wanted = _revision_of(at_least)
+        op_id = "" if wanted or isinstance(at_least, int) else getattr(at_least, "op_id", "")
+        began = self._member.clock.now()
+        while True:
+            record = self._member.store.read(self._resource)
+            revision = record.revision if record else 0
+            if op_id and record is not None:
+                wanted = self._folding.revision_of(op_id, record)
+            if revision >= wanted and (wanted or not op_id):
+                return
+            waited_ms = elapsed_max_ms(began, self._member.clock.now())
+            if waited_ms >= wait * 1000:
+                break
+            if not self.compact().revision:
+                pause(self._member, 0, waited_ms, round(wait * 1000) - waited_ms)
+        raise RevisionNotReached(
+            f"{self.name!r} is at revision {revision}, and did not come to {wanted or 'the update'} in {wait:g} s",
+            resource=self.name,
+            expected=wanted,
+            current=revision,
+        )
+
     # ── adoption ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _adopt_as_read(self, record: Record | None) -> int:
@@ -306,9 +453,9 @@ class Document:
         """What the plain file says, for adoption by a lease's holder; None when there is none."""
         return self._view.read()
 
-    def edit_of_view(self, head: Head, since_ms: int) -> bytes | None:
+    def edit_of_view(self, record: Record, since_ms: int) -> bytes | None:
         """What a lease's holder wrote into the plain file itself, since it was granted the lease; None for nothing."""
-        return self._view.edit_since(head, since_ms)
+        return self._view.edit_since(record, since_ms)
 
     # ── after a commit ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -318,30 +465,48 @@ class Document:
         assert head is not None  # noqa: S101 - it was committed
         self._last = Content(data, head.revision, head.sha256)
         self._tell("committed", fence=head.fence, revision=head.revision, bytes=head.size_bytes)
-        view, conflicts = self._refresh_view(record, data)
+        shown = self._refresh_view(record, data)
         self._uncollected_bytes += len(data)
-        if record.floor > self._collected_floor or self._uncollected_bytes > SNAPSHOT_BYTES_DUE:
-            self._collect_when_due(record)
-        return Receipt(head.revision, head.sha256, head.fence, "fresh" if view else "stale", conflicts)
+        self._collect_when_due(record)
+        conflicts = shown.conflicts if shown else ()
+        return Receipt(head.revision, head.sha256, head.fence, "fresh" if shown else "stale", conflicts)
 
-    def _refresh_view(self, record: Record, data: bytes, **how: bool) -> tuple[bool, tuple[str, ...]]:
+    def _refresh_view(self, record: Record, data: bytes, **how: bool) -> Refreshed | None:
+        """Makes the plain file show a revision; None when that could not be done."""
         if self._member.newer:
-            return False, ()
+            return None
         try:
-            done = self._view.refresh(record, data, **how)
+            return self._view.refresh(record, data, **how)
         except CoordinatorError as error:
             self._tell("view_failed", reason=getattr(error, "cause", error.message))
-            return False, ()
-        return True, done.conflicts
+            return None
 
     def _collect_when_due(self, record: Record) -> None:
+        if record.floor <= self._collected_floor and self._uncollected_bytes <= SNAPSHOT_BYTES_DUE:
+            return
         try:
             if self._uncollected_bytes > SNAPSHOT_BYTES_DUE:
                 self._member.store.collect(self._resource, self._member.author(), keep=CHAIN_KEEP // 8)
-            collect_snapshots(self._member, self._resource)
         except CoordinatorError:
             return  # the next commit tries again
-        self._collected_floor, self._uncollected_bytes = record.floor, 0
+        if self._tidy():
+            self._collected_floor, self._uncollected_bytes = record.floor, 0
+
+    def _tidy(self) -> bool:
+        """Deletes what nobody needs any more, as well as it can."""
+        try:
+            self._remove_unneeded()
+        except CoordinatorError:
+            return False
+        return True
+
+    def _remove_unneeded(self) -> tuple[int, int]:
+        record = self._member.store.read(self._resource)
+        if record is None or record.fold is None:
+            return collect_snapshots(self._member, self._resource)
+        from coordinator.document.tidy import tidy  # noqa: PLC0415 - a document that was never folded does without
+
+        return tidy(self._member, self._resource, record.fold)
 
     def collect(self, *, keep: int = CHAIN_KEEP) -> tuple[int, int, int]:
         """Archives old records and deletes snapshots that nobody can need (P18).
@@ -350,7 +515,7 @@ class Document:
             Records archived and deleted, files deleted, bytes freed.
         """
         records = self._member.store.collect(self._resource, self._member.author(), keep=keep)
-        files, freed_bytes = collect_snapshots(self._member, self._resource)
+        files, freed_bytes = self._remove_unneeded()
         self._tell("collected", records=records, files=files, bytes=freed_bytes)
         return records, files, freed_bytes
 
@@ -363,6 +528,23 @@ class Document:
         self._member.events.tell(
             Event(kind, self.name, self._member.agent, fence, holder=holder, reason=reason, detail=detail)
         )
+
+
+def _revision_of(receipt: Receipt | OperationReceipt | int) -> int:
+    return receipt if isinstance(receipt, int) else receipt.revision
+
+
+def rejection(resource: Resource, receipt: OperationReceipt) -> OperationRejected:
+    """The error for an operation whose preconditions do not hold."""
+    return OperationRejected(
+        f"operation {receipt.op_id} on {str(resource)!r} was rejected at revision {receipt.revision}: {receipt.text}",
+        resource=str(resource),
+        op_id=receipt.op_id,
+        why=receipt.why,
+        winner=receipt.winner,
+        revision=receipt.revision,
+        facts=receipt.facts,
+    )
 
 
 def parse_json(data: bytes, name: str) -> Any:

@@ -104,7 +104,7 @@ class DocumentLease(Lease):
         head = self._record.head
         if head is None:
             return None
-        data = self._document.edit_of_view(head, self._held.granted_ms)
+        data = self._document.edit_of_view(self._record, self._held.granted_ms)
         if data is None:
             return None
         check_size(data, self.resource)

@@ -27,6 +27,8 @@ from coordinator.record.mount import unavailable
 from coordinator.record.record import Head
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from coordinator.names import Resource
     from coordinator.record.member import Member
     from coordinator.record.record import Record
@@ -162,13 +164,15 @@ def read_snapshot(member: Member, resource: Resource, head: Head) -> bytes | Non
 def read_head(member: Member, resource: Resource) -> tuple[Record | None, bytes]:
     """The newest record and its content, read as one: a snapshot that was collected meanwhile means a newer record.
 
+    Of a revision that was folded, the record alone: its content is the folding's to tell.
+
     Raises:
         CorruptSnapshot: The newest content is damaged or missing.
         StoreUnavailable: It cannot be read.
     """
     record = member.store.read(resource)
     for _ in range(LIST_TRIES):
-        if record is None or record.head is None:
+        if record is None or record.head is None or record.is_folded:
             return record, b""
         data = read_snapshot(member, resource, record.head)
         if data is not None:
@@ -188,8 +192,13 @@ def read_head(member: Member, resource: Resource) -> tuple[Record | None, bytes]
     )
 
 
-def collect_snapshots(member: Member, resource: Resource) -> tuple[int, int]:
+def collect_snapshots(member: Member, resource: Resource, needed: Collection[str] = ()) -> tuple[int, int]:
     """Deletes snapshots that nobody can need any more, and refused content that is older than its retention.
+
+    Args:
+        member: Through whom.
+        resource: Whose.
+        needed: Names that the newest fold rests on.
 
     Returns:
         Files deleted, and their bytes.
@@ -203,6 +212,7 @@ def collect_snapshots(member: Member, resource: Resource) -> tuple[int, int]:
     }
     if newest.head:
         named.add(newest.head.snapshot)
+    named.update(needed)
     now_ms = member.store.now_ms()
     deleted = freed_bytes = 0
     for folder in ("snap", "kept"):

@@ -10,6 +10,9 @@ What somebody wrote into the plain file by hand is neither head nor any earlier 
 the view is repaired, and reported (P17)::
 
     resources/<name>/@/conflicts/<at_ms>-<sha256>
+
+A revision that was folded is rendered for the plain file at a bounded rate only (P26), and what was rendered is kept for
+a while (shown.py).
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ import contextlib
 import enum
 import json
 import os
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordinator.clock import elapsed_max_ms
-from coordinator.document.snapshot import read_head, sha256_of
+from coordinator.document.shown import Renderings
+from coordinator.document.snapshot import sha256_of
 from coordinator.errors import BadName
 from coordinator.events import Event
 from coordinator.files import list_surely, make_dirs, refresh_down, remove_quietly
@@ -29,10 +34,12 @@ from coordinator.limits import HEADS_KNOWN_MAX, PUBLISH_TRIES
 from coordinator.record.mount import unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coordinator.files import Stat
     from coordinator.names import Resource
     from coordinator.record.member import Member
-    from coordinator.record.record import Head, Record
+    from coordinator.record.record import Record
 
 # An editor may still be writing: an edit this young is waited for, once, before it is copied.
 SETTLE_MS = 300
@@ -48,10 +55,15 @@ class Shows(enum.Enum):
 
 
 class Refreshed(NamedTuple):
-    """What a refresh did. ``conflicts`` are the paths where edits by hand are kept."""
+    """What a refresh did.
+
+    ``conflicts`` are the paths where edits by hand are kept. ``behind``: there is a newer revision already, and the file
+    was not made to show that (only with ``once``).
+    """
 
     changed: bool
     conflicts: tuple[str, ...]
+    behind: bool = False
 
 
 class View:
@@ -60,15 +72,26 @@ class View:
     Args:
         member: Through whom it is read and written.
         resource: Whose file: ``<workspace>/<resource>``.
+        content_of: The newest content: the record, and its bytes.
     """
 
-    def __init__(self, member: Member, resource: Resource) -> None:
+    def __init__(
+        self, member: Member, resource: Resource, content_of: Callable[[], tuple[Record | None, bytes]]
+    ) -> None:
         self._member = member
         self._resource = resource
         self.path = f"{member.places.root}/{resource}"
         self._shown: tuple[Stat, str] | None = None  # the file as last looked at, and its sha256
         self._told: tuple[str, Stat] | None = None  # what the sidecar tells, and the sidecar as it was last looked at
+        self._content_of = content_of
+        self._guard = threading.RLock()
+        member.also_after_fork(self)
+        self.renderings = Renderings(member, resource)
         self._heads: dict[str, None] = {}  # sha256 of heads seen lately: saves reading the history to know an old one
+
+    def after_fork(self) -> None:
+        """In a forked child: a refresh under way in another thread at the fork is the parent's."""
+        self._guard = threading.RLock()
 
     def read(self) -> bytes | None:
         """What the plain file says now; None when there is none.
@@ -92,17 +115,19 @@ class View:
         except OSError as error:
             raise unavailable(error, self._resource, "reading the plain file of") from error
 
-    def shows(self, head: Head, *, sure: bool = False) -> Shows:
+    def shows(self, record: Record, *, sure: bool = False) -> Shows:
         """Compares the plain file with the head. Costs one stat when it has not changed since it was last compared.
 
         Args:
-            head: What it is to show.
+            record: What it is to show; it has a head.
             sure: Read it in any case: on NFS a stat may tell of an edit on another host only after some seconds, while
                 opening asks the server.
         """
         facts = self._facts()
         if facts is None:
             return Shows.NOTHING
+        head = record.head
+        assert head is not None  # noqa: S101 - see above
         is_link = facts.kind == "symlink"  # put there by hand; its facts tell nothing of what it leads to
         if is_link and not self._leads_inside():
             self._know(head.sha256)
@@ -114,12 +139,25 @@ class View:
             self._shown = (facts, sha256_of(data))
         sha256 = self._shown[1]
         self._know(head.sha256)
-        if sha256 == head.sha256 and not is_link:
+        revision = self._revision_of(sha256, record)
+        if revision == record.revision and not is_link:
             return Shows.HEAD
-        return Shows.EARLIER if self._was_head(sha256) else Shows.EDITED
+        return Shows.EARLIER if revision or self._was_head(sha256) else Shows.EDITED
+
+    def _revision_of(self, sha256: str, record: Record) -> int:
+        """The revision that the file's bytes are, as far as that is known without reading the history; 0 if not."""
+        if record.head and not record.is_folded and sha256 == record.head.sha256:
+            return record.revision
+        return self.renderings.revision_of(sha256) if record.fold else 0
 
     def refresh(
-        self, record: Record, data: bytes | None = None, *, fresh: bool = True, leave_edits: bool = False
+        self,
+        record: Record,
+        data: bytes | None = None,
+        *,
+        fresh: bool = True,
+        leave_edits: bool = False,
+        once: bool = False,
     ) -> Refreshed:
         """Makes the plain file show the newest content (P16).
 
@@ -128,12 +166,19 @@ class View:
             data: Its content, when the caller has it.
             fresh: The record was read or appended just now; else it is read anew before anything is replaced by it.
             leave_edits: Leave the file alone if it was edited: its lease's holder may be at work in it.
+            once: Replace it once only, and tell if the head has moved meanwhile: folds move it all the time (P26).
 
         Raises:
             StoreUnavailable, NoRoom: It could not be written. The content is committed all the same.
         """
+        with self._guard:
+            return self._refresh(record, data, fresh=fresh, leave_edits=leave_edits, once=once)
+
+    def _refresh(
+        self, record: Record, data: bytes | None, *, fresh: bool, leave_edits: bool, once: bool
+    ) -> Refreshed:
         conflicts: list[str] = []
-        changed = False
+        changed = behind = False
         try:
             for _ in range(PUBLISH_TRIES):
                 shows = self._shows_surely(record)
@@ -150,32 +195,46 @@ class View:
                     conflicts += self._keep_edit()
                 if shows is not Shows.HEAD:
                     record = self._replace(record, data)
+                    data = None
                     changed = True
                 # Listed again: while this one was being written, or its writer frozen, the head may have moved.
                 newest = self._member.store.read(self._resource)
-                if newest is None or newest.head == record.head:
+                behind = newest is not None and newest.head != record.head
+                if newest is None or not behind or once:
                     break
                 record, data = newest, None
         except OSError as error:
             raise unavailable(error, self._resource, "refreshing the plain file of") from error
-        return Refreshed(changed, tuple(conflicts))
+        return Refreshed(changed, tuple(conflicts), behind)
 
     def _shows_surely(self, record: Record) -> Shows:
         """What it shows; the file itself is read before it is called an earlier revision, which may be replaced."""
         if record.head is None:
             return Shows.HEAD  # nothing was committed: the plain file is the user's own
-        shows = self.shows(record.head)
-        return self.shows(record.head, sure=True) if shows is Shows.EARLIER else shows
+        shows = self.shows(record)
+        return self.shows(record, sure=True) if shows is Shows.EARLIER else shows
 
-    def edit_since(self, head: Head, since_ms: int) -> bytes | None:
+    def behind_ms(self, record: Record) -> int | None:
+        """For how long the file has been behind a record; 0: it is not; None: somebody else changed it.
+
+        One stat, by which an edit on another NFS host may be known some seconds late.
+        """
+        facts = self._facts()
+        if facts is None or self._shown is None or self._shown[0] != facts:
+            return None
+        if self._revision_of(self._shown[1], record) == record.revision:
+            return 0
+        return max(record.at_ms - facts.mtime_ns // 1_000_000, 1)
+
+    def edit_since(self, record: Record, since_ms: int) -> bytes | None:
         """What was written into the plain file since a time of the store's clock; None for nothing.
 
         An earlier revision counts as written only if the file is younger than that: put back as it was by a writer that
         was frozen before its rename, it is older, for it was written before. A later one is a successor's.
         """
-        shows = self.shows(head, sure=True)
+        shows = self.shows(record, sure=True)
         if shows is Shows.EARLIER:
-            if self._is_later(head):
+            if self._is_later(record):
                 return None
             written_ms = self._shown[0].mtime_ns // 1_000_000 if self._shown else 0
             return self.read() if written_ms >= since_ms else None
@@ -209,11 +268,12 @@ class View:
         real, places = self._member.files.realpath(self.path), self._member.places
         return real.startswith(f"{places.root}/") and not f"{real}/".startswith(f"{places.state}/")
 
-    def _is_later(self, head: Head) -> bool:
-        """Whether the file shows a revision that was committed after this head."""
+    def _is_later(self, record: Record) -> bool:
+        """Whether the file shows a revision that was committed after this one."""
         history = self._member.store.history(self._resource)
-        later = {record.head.sha256 for record in history if record.head and record.head.revision > head.revision}
-        return self._shown is not None and self._shown[1] in later
+        later = {one.head.sha256 for one in history if one.head and one.head.revision > record.revision}
+        shown = self._shown[1] if self._shown else ""
+        return shown in later or self.renderings.revision_of(shown) > record.revision
 
     def _open_folder(self) -> None:
         # A replaced file is read stale by name for up to 30 s on NFS until its directory is opened (P6).
@@ -235,43 +295,49 @@ class View:
     def _replace(self, record: Record, data: bytes | None) -> Record:
         """Renders a record's content, the newest if it is not given; returns the record that was rendered."""
         if data is None:
-            newest, data = read_head(self._member, self._resource)
+            newest, data = self._content_of()
             record = newest or record
         files = self._member.files
         head = record.head
         assert head is not None  # noqa: S101 - refresh looked
         facts = self._facts()
         make_dirs(files, self._member.places.root, os.path.dirname(self.path))
+        if record.is_folded:
+            self.renderings.note(record.revision, data)
+        sha256 = sha256_of(data) if record.is_folded else head.sha256
         scratch = self._member.write_scratch(data, facts.mode if facts and facts.kind == "file" else None)
         self._rename(scratch, self.path)
         shown = self._facts()
-        self._shown = (shown, head.sha256) if shown and shown.size_bytes == head.size_bytes else None
-        self._tell_sidecar(record, head)
-        if facts is not None:
+        self._shown = (shown, sha256) if shown and shown.size_bytes == len(data) else None
+        self._tell_sidecar(record, sha256, len(data))
+        if facts is not None and not record.is_folded:
             self._tell("view_repaired", record)
         return record
 
     def _check_sidecar(self, record: Record) -> None:
         """Writes the sidecar anew if it tells of another revision: a frozen writer's late one may."""
-        head, files, path = record.head, self._member.files, self._member.places.of(self._resource, "view.json")
-        if head is None:
+        files, path = self._member.files, self._member.places.of(self._resource, "view.json")
+        if record.head is None or self._shown is None:
             return
+        facts, sha256 = self._shown
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            if self._told == (head.sha256, files.stat(path)):
+            if self._told == (sha256, files.stat(path)):
                 return
             files.refresh(os.path.dirname(path))
-            if json.loads(files.read(path))["sha256"] == head.sha256:
-                self._told = (head.sha256, files.stat(path))
+            if json.loads(files.read(path))["sha256"] == sha256:
+                self._told = (sha256, files.stat(path))
                 return
-        self._tell_sidecar(record, head)
+        self._tell_sidecar(record, sha256, facts.size_bytes)
 
-    def _tell_sidecar(self, record: Record, head: Head) -> None:
+    def _tell_sidecar(self, record: Record, sha256: str, size_bytes: int) -> None:
         """Writes which revision the plain file shows."""
-        about = {"revision": head.revision, "sha256": head.sha256, "bytes": head.size_bytes, "n": head.n}
+        about = {"revision": record.revision, "sha256": sha256, "bytes": size_bytes, "n": record.n}
+        if record.head is not None and not record.is_folded:
+            about["n"] = record.head.n
         path = self._member.places.of(self._resource, "view.json")
         scratch = self._member.write_scratch(json.dumps(about | {"at_ms": record.at_ms}).encode() + b"\n")
         self._rename(scratch, path)
-        self._told = (head.sha256, self._member.files.stat(path))
+        self._told = (sha256, self._member.files.stat(path))
 
     def _rename(self, scratch: str, path: str) -> None:
         try:

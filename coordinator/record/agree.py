@@ -38,6 +38,7 @@ def settle(
     spans: Callable[[Record | None], Spans] | None = None,
     asked_ms: Callable[[], int] | None = None,
     queued: bool = True,
+    in_turn: bool = False,
 ) -> Decision:
     """Carries one request through.
 
@@ -53,6 +54,7 @@ def settle(
             own clocks at that moment, or that only tell people when, and reckon.
         queued: Queue for the turn (P5). A holder, whose next record hardly anybody contends for, tries it once without:
             that saves five round trips on NFS.
+        in_turn: The caller has the turn: nothing is queued for, and collecting is the caller's business.
 
     Returns:
         The Transition that now stands in the chain, or the Refusal.
@@ -61,6 +63,8 @@ def settle(
         StoreUnavailable: See Store.append. A retry with the same request is safe.
     """
     ask = _Asking(store, resource, request_for, spans, asked_ms or store.now_ms)
+    if in_turn:
+        return ask.until_settled(known)[0]
     decision, result = ask.once(known) if known is not None and not queued else (None, None)
     if decision is None:
         with store.turn(resource):

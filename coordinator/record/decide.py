@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from coordinator.limits import TRUST_PERCENT, TURN_MS, WAITING_MAX, WATCHED_PERCENT
-from coordinator.record.record import BLANK, Head, Holding, Record, Waiter
+from coordinator.record.record import BLANK, FoldAt, Head, Holding, Record, Waiter
 
 
 class Standing(enum.Enum):
@@ -119,12 +119,13 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Commits content without a lease, on exactly this revision."""
+    """Commits content without a lease, on exactly this revision; with ``fold``, as a fold line (P24)."""
 
     author: Author
     head: Head
     on_revision: int
     why: str = ""
+    fold: FoldAt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,8 +333,13 @@ def _put(record: Record, request: Put, readings: Readings) -> Decision:
     # A lease that may be taken over is ended by this commit: its holder, should it wake with clocks that stood still,
     # finds another lease id and is refused, instead of writing over what is committed here (P2).
     why = over_reason(record.lease, readings) if record.lease else request.why
-    committed = _next(record, request.author, "commit", readings, why)
-    committed = replace(committed, head=replace(request.head, n=record.n + 1, revision=record.revision + 1, fence=0))
+    committed = _next(record, request.author, "fold" if request.fold else "commit", readings, why)
+    revision = record.revision + 1
+    committed = replace(
+        committed,
+        head=replace(request.head, n=record.n + 1, revision=revision, fence=0),
+        fold=replace(request.fold, revision=revision) if request.fold else record.fold,
+    )
     return Transition(_freed(committed, readings) if record.lease else committed)
 
 

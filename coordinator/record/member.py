@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from coordinator.files import make_dirs, write_new
 from coordinator.names import new_id
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from coordinator.files import Files
     from coordinator.record.mount import Places
     from coordinator.record.store import Store
+
+
+class AfterFork(Protocol):
+    """Has locks that must be made anew in a forked child."""
+
+    def after_fork(self) -> None:
+        """Called in the child."""
+        ...
 
 
 class Member:
@@ -33,6 +41,7 @@ class Member:
         clock: The seam to time.
         places: Where the workspace keeps what.
         events: Where events go.
+        guard: For what is made once in a process.
         newer: The error for every write, when the workspace may be read by this version but not written.
     """
 
@@ -55,7 +64,8 @@ class Member:
         self.events = events
         self.newer = newer
         self._life = (os.getpid(), new_id())
-        self._guard = threading.Lock()
+        self.guard = threading.Lock()
+        self._also: weakref.WeakSet[AfterFork] = weakref.WeakSet()
         _members.add(self)
 
     @property
@@ -63,7 +73,7 @@ class Member:
         """This life of this process; fresh after a fork."""
         pid = os.getpid()
         if self._life[0] != pid:
-            with self._guard:
+            with self.guard:
                 if self._life[0] != pid:
                     self._life = (pid, new_id())
         return self._life[1]
@@ -82,10 +92,16 @@ class Member:
             write_new(self.files, path, data, mode)
         return path
 
+    def also_after_fork(self, part: AfterFork) -> None:
+        """Has a part called in a forked child, too, for as long as it lives."""
+        self._also.add(part)
+
     def after_fork(self) -> None:
         """In a forked child: a lock held by another thread at the fork would never be released here."""
-        self._guard = threading.Lock()
+        self.guard = threading.Lock()
         self.store.after_fork()
+        for part in list(self._also):
+            part.after_fork()
 
 
 _members: weakref.WeakSet[Member] = weakref.WeakSet()

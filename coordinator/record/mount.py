@@ -303,7 +303,7 @@ class MountStore:
             raise unavailable(error, self._clock_path, "asking the server's time of") from error
 
     @contextmanager
-    def turn(self, resource: Resource) -> Iterator[None]:
+    def turn(self, resource: Resource, *, wait_ms: int | None = None) -> Iterator[bool]:
         """See Store. Waits at most QUEUE_WAIT_MAX_MS, then goes on without: the lock saves work, P1 keeps the truth.
 
         A process frozen while it holds the lock would otherwise stop everyone for as long as it is frozen. Once waited
@@ -313,21 +313,25 @@ class MountStore:
             raise self._newer
         with self._guard:
             own = self._turns.setdefault(resource, threading.Lock())
-        has_own = own.acquire(timeout=QUEUE_WAIT_MAX_MS / 1000)  # threads of this process first
+        # Threads of this process first.
+        has_own = own.acquire(timeout=(QUEUE_WAIT_MAX_MS if wait_ms is None else wait_ms) / 1000)
         lock = None
         try:
-            lock = self._queue(resource)
-            yield
+            if has_own or wait_ms is None:
+                lock = self._queue(resource, wait_ms)
+            yield lock is not None
         finally:
             if lock:
                 lock.unlock()
             if has_own:
                 own.release()
 
-    def _queue(self, resource: Resource) -> FileLock | None:
+    def _queue(self, resource: Resource, asked_ms: int | None) -> FileLock | None:
         path = self._places.of(resource, "queue.lock")
         pause_ms = QUEUE_POLL_MIN_MS
         wait_ms = QUEUE_STUCK_WAIT_MAX_MS if resource in self._stuck else QUEUE_WAIT_MAX_MS
+        if asked_ms is not None:
+            wait_ms = asked_ms
         began = self._clock.now()
         while True:
             try:
@@ -342,7 +346,8 @@ class MountStore:
                 self._stuck.discard(resource)
                 return lock
             if elapsed_max_ms(began, self._clock.now()) >= wait_ms:
-                self._stuck.add(resource)
+                if asked_ms is None:
+                    self._stuck.add(resource)
                 return None
             self._clock.pause(pause_ms * random.uniform(0.5, 1.5))
             pause_ms = min(pause_ms * 1.5, QUEUE_POLL_MAX_MS)

@@ -8,6 +8,7 @@ system takes and ``ls -l`` shows::
       /freed_ms=…                                           instead of the line above, when nobody holds the lease
       [/waiting=<id>.<since_ms>+<id>.<since_ms>]
       [/rev=7/head_n=40/head_inc=<id>/sha256=<64 hex>/bytes=1558491/head_fence=38]
+      [/fold=7.<inc>.3.81920.412]                           the newest fold line: revision, file, offset, bytes
       /floor=1/authority=mount.1[/<fields of a newer version>]/crc=<8 hex>
 
 (one line on disk). ``crc`` is the CRC-32 of everything before it: a record cut or altered by hand is refused, never
@@ -77,7 +78,8 @@ class Head:
     """The committed content: revision, and the snapshot that holds it (P15).
 
     ``n`` and ``incarnation`` are of the record and the writer that committed it, and with the sha256 they are the
-    snapshot's name. ``fence`` is 0 for content that was committed without a lease.
+    snapshot's name. ``fence`` is 0 for content that was committed without a lease. Of a revision that was folded
+    (``Record.is_folded``) the sha256 and size are those of its fold line, which says how to come by the content (P26).
     """
 
     revision: int
@@ -91,6 +93,25 @@ class Head:
     def snapshot(self) -> str:
         """Name of the snapshot file in ``snap/``."""
         return f"{self.n:0{N_DIGITS}}-{self.incarnation}-{self.sha256}"
+
+
+@dataclass(frozen=True, slots=True)
+class FoldAt:
+    """Where a fold line stands: ``fold/<incarnation>.<file>.log``, from ``offset`` on, ``size_bytes`` long (P26).
+
+    It stays in the record when content is committed after it: how far each log was folded is told by the fold line.
+    """
+
+    revision: int
+    incarnation: str
+    file: int
+    offset: int
+    size_bytes: int
+
+    @property
+    def name(self) -> str:
+        """Name of the file in ``fold/``."""
+        return f"{self.incarnation}.{self.file:06d}.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +129,7 @@ class Record:
     freed_ms: int = 0
     waiting: tuple[Waiter, ...] = ()
     head: Head | None = None
+    fold: FoldAt | None = None
     floor: int = 1
     mode: str = MOUNT
     epoch: int = 1
@@ -117,6 +139,11 @@ class Record:
     def revision(self) -> int:
         """Revision of the committed content; 0 when nothing was committed."""
         return self.head.revision if self.head else 0
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether the newest revision was folded, and not committed whole."""
+        return self.head is not None and self.fold is not None and self.fold.revision == self.head.revision
 
 
 BLANK: Final = Record(n=0, kind="blank", request="", agent="", incarnation="", at_ms=0, floor=0)
@@ -166,6 +193,12 @@ FORMS: Final[Mapping[str, _Shape]] = {
     "sha256": _Shape(re.compile(r"[0-9a-f]{64}"), 64),
     "bytes": _digits(SIZE_DIGITS),
     "head_fence": _digits(N_DIGITS),
+    "fold": _Shape(
+        re.compile(
+            rf"[1-9][0-9]{{0,{N_DIGITS - 1}}}\.[a-z2-7]{{{ID_CHARS}}}\.[0-9]{{1,6}}\.[0-9]{{1,8}}\.[1-9][0-9]{{0,7}}"
+        ),
+        N_DIGITS + ID_CHARS + 6 + 8 + 8 + 4,
+    ),
     "floor": _digits(N_DIGITS),
     "authority": _Shape(re.compile(r"(?:mount|table)\.[1-9][0-9]{0,5}"), 12),
     "crc": _Shape(re.compile(r"[0-9a-f]{8}"), 8),
@@ -218,6 +251,9 @@ def encode(record: Record) -> str:
         head = record.head
         content = (head.revision, head.n, head.incarnation, head.sha256, head.size_bytes, head.fence)
         values.update(zip(_HEAD_FIELDS, content, strict=True))
+    if record.fold:
+        fold = record.fold
+        values["fold"] = f"{fold.revision}.{fold.incarnation}.{fold.file}.{fold.offset}.{fold.size_bytes}"
     values["floor"] = record.floor
     values["authority"] = f"{record.mode}.{record.epoch}"
     for name, value in values.items():
@@ -326,6 +362,10 @@ def _from_values(raw: Mapping[str, str], extra: tuple[tuple[str, str], ...]) -> 
             size_bytes=int(values["bytes"]),
             fence=int(values["head_fence"]),
         )
+    fold = None
+    if "fold" in values:
+        revision, incarnation, *place = values["fold"].split(".")
+        fold = FoldAt(int(revision), incarnation, *map(int, place))
     waiting = [waiter.split(".") for waiter in values["waiting"].split("+")] if "waiting" in values else []
     mode, epoch = values["authority"].split(".")
     return Record(
@@ -340,6 +380,7 @@ def _from_values(raw: Mapping[str, str], extra: tuple[tuple[str, str], ...]) -> 
         freed_ms=int(values.get("freed_ms", "0")),
         waiting=tuple(Waiter(request, int(since_ms)) for request, since_ms in waiting),
         head=head,
+        fold=fold,
         floor=int(values["floor"]),
         mode=mode,
         epoch=int(epoch),
@@ -356,6 +397,7 @@ def _refuse_contradictions(record: Record) -> None:
         (record.lease is not None and not 1 <= record.lease.fence <= record.n, "fence", "it is not of this chain"),
         (record.head is not None and not 1 <= record.head.n <= record.n, "head_n", "it is not of this chain"),
         (record.head is not None and record.head.revision < 1, "rev", "revisions begin at 1"),
+        (record.fold is not None and record.fold.revision > record.revision, "fold", "it is above the head's revision"),
         (len({waiter.request for waiter in record.waiting}) < len(record.waiting), "waiting", "one waits twice"),
     )
     for wrong, where, what in checks:
@@ -366,9 +408,9 @@ def _refuse_contradictions(record: Record) -> None:
 def as_dict(record: Record) -> dict[str, object]:
     """The record as plain values, for ``--json`` and for people."""
     shown: dict[str, object] = {
-        item.name: getattr(record, item.name) for item in fields(record) if item.name not in {"lease", "head", "extra"}
+        item.name: getattr(record, item.name) for item in fields(record) if item.name not in {"lease", "head", "fold", "extra"}
     }
     shown["waiting"] = [waiter._asdict() for waiter in record.waiting]
-    for name, part in (("lease", record.lease), ("head", record.head)):
+    for name, part in (("lease", record.lease), ("head", record.head), ("fold", record.fold)):
         shown[name] = {item.name: getattr(part, item.name) for item in fields(part)} if part else None
     return shown

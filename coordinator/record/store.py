@@ -63,8 +63,16 @@ class Store(Protocol):
         """The store's own clock, Unix milliseconds: one clock for all who use this store."""
         ...
 
-    def turn(self, resource: Resource) -> AbstractContextManager[None]:
-        """Queues those who would append (P5): held for one read-decide-append. Not what makes the append safe."""
+    def turn(self, resource: Resource, *, wait_ms: int | None = None) -> AbstractContextManager[bool]:
+        """Queues those who would append (P5): held for one read-decide-append. Not what makes the append safe.
+
+        Args:
+            resource: Whose turn.
+            wait_ms: How long to queue at most; None: the store's own bound; 0: try once.
+
+        Returns:
+            A context manager; what it gives is whether the turn was had. The caller may go on without.
+        """
         ...
 
     def history(self, resource: Resource) -> list[Record]:

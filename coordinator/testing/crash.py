@@ -176,6 +176,10 @@ class CrashFiles:
                 raise refusal(errno.EISDIR, path)
             return bytes(node.data)
 
+    def read_at(self, path: str, offset: int, max_bytes: int) -> bytes:
+        """See Files."""
+        return self.read(path)[offset : offset + max_bytes]
+
     def stat(self, path: str) -> Stat:
         """See Files."""
         with self._guard:
@@ -192,6 +196,10 @@ class CrashFiles:
         """See Files."""
         with self._guard:
             return real_path(self._root, path)
+
+    def is_local(self, path: str) -> bool:  # noqa: ARG002 - one host's disk, all of it
+        """See Files."""
+        return True
 
     def mkdir(self, path: str) -> None:
         """See Files."""

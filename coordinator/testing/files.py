@@ -97,6 +97,10 @@ class InterceptedFiles:
         """See Files."""
         return self._run("read", path, lambda: self._inner.read(path))
 
+    def read_at(self, path: str, offset: int, max_bytes: int) -> bytes:
+        """See Files."""
+        return self._run("read_at", path, lambda: self._inner.read_at(path, offset, max_bytes))
+
     def stat(self, path: str) -> Stat:
         """See Files."""
         return self._run("stat", path, lambda: self._inner.stat(path))
@@ -104,6 +108,10 @@ class InterceptedFiles:
     def realpath(self, path: str) -> str:
         """See Files."""
         return self._run("realpath", path, lambda: self._inner.realpath(path))
+
+    def is_local(self, path: str) -> bool:
+        """See Files."""
+        return self._run("is_local", path, lambda: self._inner.is_local(path))
 
     def mkdir(self, path: str) -> None:
         """See Files."""

@@ -76,13 +76,13 @@ class MemoryStore:
         return self._clock.now().wall_ns // 1_000_000
 
     @contextmanager
-    def turn(self, resource: Resource) -> Iterator[None]:
+    def turn(self, resource: Resource, *, wait_ms: int | None = None) -> Iterator[bool]:
         """See Store."""
         with self._guard:
             turn = self._turns.setdefault(resource, threading.Lock())
-        has_turn = turn.acquire(timeout=QUEUE_WAIT_MAX_MS / 1000)
+        has_turn = turn.acquire(timeout=(QUEUE_WAIT_MAX_MS if wait_ms is None else wait_ms) / 1000)
         try:
-            yield
+            yield has_turn
         finally:
             if has_turn:
                 turn.release()

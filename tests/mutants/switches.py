@@ -65,7 +65,7 @@ def look_then_put(patch: Patch) -> None:
 
 
 def no_queue(patch: Patch) -> None:
-    patch.setattr(MountStore, "_queue", lambda _self, _resource: None)
+    patch.setattr(MountStore, "_queue", lambda _self, _resource, _asked_ms: None)
 
 
 def queue_kept(patch: Patch) -> None:
@@ -76,8 +76,8 @@ def queue_kept(patch: Patch) -> None:
         def unlock(self) -> None:
             """Never."""
 
-    def queue(self: MountStore, resource: Resource) -> Any:
-        kept.append(real(self, resource))
+    def queue(self: MountStore, resource: Resource, asked_ms: int | None) -> Any:
+        kept.append(real(self, resource, asked_ms))
         return Kept()
 
     patch.setattr(MountStore, "_queue", queue)
@@ -308,7 +308,7 @@ def unlinked_first(patch: Patch) -> None:
 
 
 def no_repair(patch: Patch) -> None:
-    patch.setattr(Document, "_refresh_view", lambda *_args, **_how: (True, ()))
+    patch.setattr(Document, "_refresh_view", lambda *_args, **_how: view.Refreshed(changed=False, conflicts=()))
 
 
 # ── P18 ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

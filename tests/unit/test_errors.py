@@ -33,10 +33,28 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     },
     "AcquireCancelled": {"resource": "r", "waited_ms": 5},
     "RevisionConflict": {"resource": "r", "expected": 1, "current": 2},
+    "OperationRejected": {
+        "resource": "r",
+        "op_id": "x",
+        "why": "test",
+        "winner": "b",
+        "revision": 3,
+        "facts": {"path": "/a"},
+    },
+    "RevisionNotReached": {"resource": "r", "expected": 4, "current": 2},
+    "ClaimLost": {
+        "resource": "r",
+        "fence": 7,
+        "reason": "superseded",
+        "successor": "b",
+        "successor_fence": 9,
+        "kept": "",
+        "task_id": "t1",
+    },
     "LeaseLost": {"resource": "r", "fence": 7, "reason": "taken", "successor": "b", "successor_fence": 9, "kept": "/x"},
     "StaleFence": {"resource": "r", "fence": 7, "reason": "taken", "successor": "b", "successor_fence": 9, "kept": ""},
-    "StoreUnavailable": {"resource": "r", "cause": "EIO: x", "outcome_unknown": True},
-    "NoRoom": {"resource": "r", "cause": "ENOSPC: x", "outcome_unknown": False},
+    "StoreUnavailable": {"resource": "r", "cause": "EIO: x", "outcome_unknown": True, "op_id": ""},
+    "NoRoom": {"resource": "r", "cause": "ENOSPC: x", "outcome_unknown": False, "op_id": "x"},
     "Damaged": {"resource": "r", "path": "/x"},
     "CorruptRecord": {"resource": "r", "path": "/x", "where": "n"},
     "CorruptSnapshot": {"resource": "r", "path": "/x", "revision": 3},
@@ -70,7 +88,7 @@ def test_the_tree_is_as_drawn() -> None:
             if depth:
                 drawn[way[depth]] = way[depth - 1]
     assert drawn == {kind.__name__: kind.__bases__[0].__name__ for kind in ALL[1:]}
-    assert len(drawn) == 21
+    assert len(drawn) == 24
 
 
 def test_every_error_is_exported() -> None:

@@ -52,7 +52,17 @@ def test_each_kind_is_logged_at_its_level_with_its_facts(
 
 def test_warnings_are_what_somebody_should_look_at() -> None:
     warned = {kind for kind, level in LEVELS.items() if level >= logging.WARNING}
-    assert warned == {"stolen", "broken", "lost", "fenced_out", "view_edited", "view_failed", "release_failed"}
+    assert warned == {
+        "stolen",
+        "broken",
+        "lost",
+        "fenced_out",
+        "view_edited",
+        "view_failed",
+        "release_failed",
+        "log_quarantined",
+        "resubmitted",
+    }
 
 
 def test_a_program_that_does_not_log_loads_no_logging_and_hears_nothing() -> None:

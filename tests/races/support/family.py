@@ -132,7 +132,7 @@ def fork_under_a_busy_thread(directory: str) -> None:
         os.waitpid(fork(lambda i=i: _commit_as_child(workspace, f"own-{i}.json")), 0)  # type: ignore[misc]
     os.waitpid(fork(lambda: _commit_as_child(workspace, "busy.json")), 0)
     say({"thread": held.finish()})
-    guards = [workspace._member._guard, workspace._member.store._guard]  # type: ignore[attr-defined]
+    guards = [workspace._member.guard, workspace._member.store._guard]  # type: ignore[attr-defined]
     taken, done = threading.Event(), threading.Event()
 
     def take() -> None:

@@ -18,6 +18,7 @@ from coordinator.record.decide import Readings, Renew, Transition, decide
 from coordinator.record.record import (
     FORMS,
     WORST_CASE_BYTES,
+    FoldAt,
     Head,
     Holding,
     Record,
@@ -37,6 +38,7 @@ FULL: Final = a_record(
     why="free",
     lease=a_lease(dead_by_ms=NOW_MS + 5000, detached=True),
     waiting=(Waiter(an_id(61), NOW_MS), Waiter(an_id(62), NOW_MS + 1)),
+    fold=FoldAt(1, an_id(63), 2, 300, 40),
 )
 FREED: Final = a_record(lease=None, freed_ms=NOW_MS)
 
@@ -142,6 +144,7 @@ def longest(extra: tuple[tuple[str, str], ...] = ()) -> Record:
         lease=Holding(N_MAX, an_id(3), "h" * 64, an_id(4), 99_999_999, MS_MAX, MS_MAX, MS_MAX, detached=True),
         waiting=tuple(Waiter(an_id(10 + i), MS_MAX) for i in range(WAITING_MAX)),
         head=Head(N_MAX, N_MAX, an_id(5), SHA256, 10**10 - 1, N_MAX),
+        fold=FoldAt(N_MAX, an_id(6), 10**6 - 1, 10**8 - 1, 10**8 - 1),
         floor=N_MAX,
         mode="table",
         epoch=999_999,
@@ -197,6 +200,7 @@ def test_what_no_reader_would_take_is_not_written(record: Record) -> None:
 OPTIONAL: Final[dict[str, dict[str, Any]]] = {
     "why": {"why": ""},
     "waiting": {"waiting": ()},
+    "fold": {"fold": None},
     "dead_by_ms": {"lease": a_lease(detached=True)},
     "detached": {"lease": a_lease(dead_by_ms=NOW_MS + 5000)},
     "freed_ms": {"freed_ms": 0},
@@ -257,6 +261,17 @@ MALFORMED: Final[dict[str, tuple[str, ...]]] = {
     "sha256": ("", "a" * 63, "a" * 65, "A" * 64, "g" * 64),
     "bytes": (*_NUMBER, "1" * 11),
     "head_fence": (*_NUMBER, "1" * 13),
+    "fold": (
+        "",
+        "1",
+        f"0.{an_id(1)}.1.0.9",
+        f"1.{an_id(1)}.1.0",
+        f"1.{an_id(1)}.1.0.0",
+        f"1.x.1.0.9",
+        f"99.{an_id(1)}.1.0.9",  # above the head's revision
+        f"1.{an_id(1)}.1.0.9.9",
+        f"1.{an_id(1)}.1.123456789.9",
+    ),
     "floor": (*_NUMBER, "8", "1" * 13),
     "authority": ("", "mount", "mount.", "mount.0", "mount.01", "disk.1", "mount.1234567"),
     "crc": ("", "0" * 8, "ABCDEF01", "0" * 7),

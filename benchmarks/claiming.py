@@ -1,0 +1,145 @@
+"""What B6, B7 and B8 have in common: processes that claim tasks until none is left, or for a time."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from benchmarks.crew import cpu_seconds, in_child, run_crew
+from benchmarks.runner import Metric, Side, quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Claim = Callable[[], str | None]
+
+RATE: Final = Metric("rate", "claims a second", "/s")
+COST: Final = Metric("cost", "time of a claim, all agents together", "ms", "less")
+CPU: Final = Metric("cpu", "CPU of a claim, all agents together", "ms", "less")
+SHARE: Final = Metric("share", "slowest worker's part of a fair share", "")
+WAIT: Final = Metric("p99", "p99 of an agent's wait for its claim", "ms", "less")
+DESCRIPTION: Final = (
+    "Read the module, list what callers rely on, and write down each assumption that no test yet holds, one a line. "
+)
+
+
+class Claiming(Protocol):
+    """A way to hand out tasks: one of the peers, or ours."""
+
+    name: str
+
+    def prepare(self, directory: str, tasks: list[dict[str, Any]]) -> None:
+        """Puts the tasks there, all pending. Called once, in a process of its own."""
+
+    def open(self, directory: str, agent: str) -> tuple[Claim, Callable[[], None]]:
+        """For one agent in its process: how to claim the next task (its id; None: none is left), and how to end."""
+
+    def owners(self, directory: str) -> Mapping[str, str]:
+        """Who has what, read afresh after the run."""
+
+
+class WrongAnswer(Exception):
+    """A task was handed out twice, or an answered claim is not there."""
+
+
+def make_tasks(count: int) -> list[dict[str, Any]]:
+    """Tasks as they are found in a ``tasks.json``: about 250 bytes each."""
+    return [
+        {
+            "id": f"task-{number:06}",
+            "title": f"Review module number {number}",
+            "description": DESCRIPTION,
+            "status": "pending",
+            "owner": None,
+            "priority": 0,
+            "needs": [],
+        }
+        for number in range(count)
+    ]
+
+
+def agent_name(number: int) -> str:
+    """The name of a worker."""
+    return f"agent-{number:03}"
+
+
+def claiming_side(way: Claiming, *, agents: int, tasks: int, seconds: float, name: str = "", repeat: int = 1) -> Side:
+    """A side that claims with so many agents from so many tasks for at most so many seconds.
+
+    Few tasks are gone in a moment, in which the start of the processes is most of what is seen: ``repeat`` takes the
+    medians of several moments.
+    """
+
+    def once(directory: str) -> Mapping[str, float]:
+        os.mkdir(directory)
+        in_child(lambda: way.prepare(directory, make_tasks(tasks)))
+
+        def start(number: int) -> Callable[[], dict[str, Any]]:
+            claim, end = way.open(directory, agent_name(number))
+            return lambda: claim_for(claim, end, seconds)
+
+        done = run_crew(agents, start, patience_seconds=seconds + 120)
+        owners = in_child(lambda: dict(way.owners(directory)))
+        check(done, owners)
+        return figures(done)
+
+    def measure(directory: str) -> Mapping[str, float]:
+        found = [once(f"{directory}/{number}") for number in range(repeat)]
+        return {metric: statistics.median(figures[metric] for figures in found) for metric in found[0]}
+
+    return Side(name or way.name, measure)
+
+
+def claim_for(claim: Claim, end: Callable[[], None], seconds: float) -> dict[str, Any]:
+    """Claims until nothing is left or the time is over."""
+    claims: list[str] = []
+    waits: list[float] = []
+    cpu = cpu_seconds()
+    began = last = time.monotonic()
+    while last - began < seconds:
+        task = claim()
+        now = time.monotonic()
+        if task is None:
+            break
+        claims.append(task)
+        waits.append(now - last)
+        last = now
+    cpu = cpu_seconds() - cpu
+    end()
+    return {"claims": claims, "waits": waits, "began": began, "ended": last, "cpu": cpu}
+
+
+def check(done: list[dict[str, Any]], owners: Mapping[str, str]) -> None:
+    """Every answered claim is there afterwards, and no task was handed out twice.
+
+    Raises:
+        WrongAnswer: One was, or is not.
+    """
+    given: dict[str, str] = {}
+    for number, worker in enumerate(done):
+        for task in worker["claims"]:
+            if task in given:
+                raise WrongAnswer(f"{task} was handed out to {given[task]} and to {agent_name(number)}")
+            given[task] = agent_name(number)
+    for task, agent in given.items():
+        if owners.get(task) != agent:
+            raise WrongAnswer(f"{task} was answered to {agent}, and afterwards belongs to {owners.get(task)}")
+
+
+def figures(done: list[dict[str, Any]]) -> dict[str, float]:
+    """What the workers did together."""
+    counts = [len(worker["claims"]) for worker in done]
+    total = sum(counts)
+    if not total:
+        raise WrongAnswer("nobody got any task")
+    elapsed = max(worker["ended"] for worker in done) - min(worker["began"] for worker in done)
+    waits = sorted(wait for worker in done for wait in worker["waits"])
+    return {
+        RATE.key: total / elapsed,
+        COST.key: elapsed / total * 1000,
+        CPU.key: sum(worker["cpu"] for worker in done) / total * 1000,
+        SHARE.key: min(counts) * len(counts) / total,
+        WAIT.key: quantile(waits, 0.99) * 1000,
+    }

@@ -1,0 +1,296 @@
+"""The side of a document that goes through logs: updates, folds, and what was changed when."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import random
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from coordinator.clock import elapsed_max_ms
+from coordinator.document.compactor import Compactor, Folded
+from coordinator.document.operations import as_patch
+from coordinator.document.state import Loader, State
+from coordinator.document.submit import Submissions
+from coordinator.errors import BadValue, CoordinatorError, StoreUnavailable
+from coordinator.events import Event
+from coordinator.limits import POLL_MIN_MS, VIEW_BYTES_PER_MS, VIEW_PAUSE_MIN_MS, WATCH_POLL_MAX_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from coordinator.document.fold import Operation
+    from coordinator.document.view import Refreshed, View
+    from coordinator.names import Resource
+    from coordinator.record.member import Member
+    from coordinator.record.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One revision, as a change of the one before.
+
+    Attributes:
+        revision: Which.
+        at_ms: When, by the store's clock, Unix milliseconds; 0 when it is no longer known.
+        agent: Who folded or committed it.
+        whole: The content was committed whole: what was changed in it is not told; read it.
+        operations: What was folded: ``{"op_id", "agent", "outcome", "patch"}`` each, in order; ``patch`` is RFC 6902,
+            and what a rejected one would have done is not in it.
+    """
+
+    revision: int
+    at_ms: int
+    agent: str
+    whole: bool
+    operations: tuple[dict[str, Any], ...]
+
+    @property
+    def patch(self) -> list[dict[str, Any]]:
+        """All of it as one RFC 6902 patch."""
+        return [step for operation in self.operations for step in operation["patch"]]
+
+
+_live: weakref.WeakSet[Folding] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """A process that ends says so in its logs (P27), and leaves no plain file behind the folds it made."""
+    for folding in list(_live):
+        with contextlib.suppress(CoordinatorError):
+            folding.close()
+
+
+class Folding:
+    """What one process has in memory of one document's folds. Thread-safe.
+
+    Args:
+        member: Who.
+        resource: Which document.
+        adopt: See Compactor.
+        edits: See Compactor.
+        refresh: Makes the plain file show a revision.
+        tidy: Deletes what is no longer needed.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        resource: Resource,
+        *,
+        adopt: Callable[[Record | None], Record | None],
+        edits: Callable[[State, Record], Sequence[Operation]],
+        refresh: Callable[[Record, bytes], Refreshed | None],
+        tidy: Callable[[], None],
+    ) -> None:
+        self._member = member
+        self._resource = resource
+        self._refresh = refresh
+        self._tidy = tidy
+        self._loader = Loader(member, resource)
+        self._guard = threading.RLock()
+        self._state: State | None = None  # for reading: the compactor's own is nobody else's to see
+        self._text: tuple[int, bytes] | None = None  # the newest render, by revision
+        self.compactor = Compactor(member, resource, adopt=adopt, edits=edits)
+        self.submissions = Submissions(member, resource, self.compactor, self.folded)
+        self._later: threading.Timer | None = None
+        self._refreshed_at = member.clock.now()
+        self._next_ms = 0.0
+        self._closed = False
+        member.also_after_fork(self)
+        _live.add(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: locks that another thread held at the fork would never be released here."""
+        self._guard = threading.RLock()
+        self._later = None
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def value(self, record: Record) -> tuple[Any, str]:
+        """The content of a record, shared with later calls, and why it is not JSON if it is not."""
+        with self._guard:
+            state = self._up_to(record)
+            return state.value, state.malformed
+
+    def side(self, record: Record) -> tuple[Any, dict[str, Any], int]:
+        """The content, what is kept beside it, and the time of the last fold; shared with later calls."""
+        with self._guard:
+            state = self._up_to(record)
+            return state.value, state.tree.side, state.at_ms
+
+    def text(self, record: Record) -> tuple[int, bytes]:
+        """The content of a record as text, and its revision."""
+        with self._guard:
+            state = self._up_to(record)
+            if self._text is None or self._text[0] != state.revision:
+                self._text = (state.revision, _render(state, self._resource))
+            return self._text
+
+    def _up_to(self, record: Record) -> State:
+        try:
+            self._state = self._loader.up_to(self._state, record)
+        except BaseException:
+            self._state = None
+            raise
+        return self._state
+
+    def revision_of(self, op_id: str, record: Record) -> int:
+        """The revision that decided an operation; 0 when it is not decided, or was so long ago."""
+        with self._guard:
+            return self._up_to(record).ids.get(op_id, (0, ""))[0]
+
+    def at(self, record: Record) -> bytes | None:
+        """The content of an earlier record; None when its lines or its base are collected."""
+        try:
+            state = Loader(self._member, self._resource).exactly(record)
+        except CoordinatorError as error:
+            if isinstance(error, StoreUnavailable):
+                raise
+            return None
+        return _render(state, self._resource) if state is not None else None
+
+    def changes(self, since: int, record: Record) -> list[Change]:
+        """The revisions after one, oldest first.
+
+        Raises:
+            BadValue: Some of them are no longer kept.
+        """
+        found: list[Change] = []
+        if since < record.revision:
+            with self._guard:
+                found = self._changes(since, record)
+        return found
+
+    def _changes(self, since: int, record: Record) -> list[Change]:
+        lines = {}
+        if record.fold is not None and record.fold.revision > since:
+            newest = self._loader.lines.read(record.fold)
+            for line in self._loader.lines.walk(newest.at):
+                if line.at.revision <= since:
+                    break
+                lines[line.at.revision] = line
+                last = line
+            if last.at.revision > since + 1 and last.body["prev"] and last.body["prev"][0] > since:
+                raise BadValue(
+                    f"the changes of {str(self._resource)!r} since revision {since} are no longer kept; "
+                    f"{last.at.revision} is the oldest that is",
+                    argument="since",
+                    value=since,
+                    hint="read the document, and go on from its revision",
+                )
+        found = []
+        for revision in range(since + 1, record.revision + 1):
+            if revision in lines:
+                found.append(_change(lines[revision].body))
+            else:
+                found.append(Change(revision, 0, "", whole=True, operations=()))
+        return found
+
+    # ── after a fold ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def folded(self, done: Folded) -> None:
+        """What follows a fold that was published here. Nothing of it can undo the fold, so nothing raises."""
+        if done.record is None:
+            return
+        self.compactor.collect_chain(done.record)
+        if done.checkpoint:
+            self._tidy()
+        self._refresh_when_due()
+
+    def _refresh_when_due(self) -> None:
+        """Refreshes the plain file, now or as soon as the bounded rate allows it (P26)."""
+        waited_ms = elapsed_max_ms(self._refreshed_at, self._member.clock.now())
+        if waited_ms >= self._next_ms:
+            self.refresh_now()
+        elif self._later is None:
+            self._later = threading.Timer((self._next_ms - waited_ms) / 1000, self.refresh_now)
+            self._later.daemon = True
+            self._later.start()
+
+    def refresh_now(self) -> None:
+        """Makes the plain file show the newest revision, and notes when that may be done again."""
+        later, self._later = self._later, None
+        if later is not None:
+            later.cancel()
+        behind, size_bytes = False, 0
+        try:
+            record = self._member.store.read(self._resource)
+            if record is None or not record.is_folded:
+                return
+            data = self._text_for(record)
+            size_bytes = len(data)
+            done = self._refresh(record, data)
+            behind = done is not None and done.behind
+        except CoordinatorError as error:
+            self._tell("view_failed", reason=getattr(error, "cause", error.message))
+        self._refreshed_at = self._member.clock.now()
+        self._next_ms = VIEW_PAUSE_MIN_MS + size_bytes / VIEW_BYTES_PER_MS
+        if behind and not self._closed:
+            self._refresh_when_due()
+
+    def _text_for(self, record: Record) -> bytes:
+        with self.compactor.guard:  # its state is at hand, mostly; a reader's own would have to be read
+            state = self.compactor.state
+            if state is not None and state.is_at(record):
+                return _render(state, self._resource)
+        return self.text(record)[1]
+
+    def is_view_due(self, record: Record, view: View) -> bool:
+        """Whether the plain file is behind a record for too long, or not what it was made last."""
+        behind_ms = view.behind_ms(record)
+        return behind_ms is None or behind_ms > VIEW_PAUSE_MIN_MS + self._next_ms
+
+    def close(self) -> None:
+        """Ends this process's log, and does what was put off."""
+        self._closed = True
+        self.flush()
+        self.submissions.close()
+        _live.discard(self)
+
+    def flush(self) -> None:
+        """Does now what was put off: before the process ends."""
+        if self._later is not None:
+            self.refresh_now()
+
+    # ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def watch(self, since: int, timeout_ms: int | None) -> Iterator[Change]:
+        """The revisions after one, as they come."""
+        began, idle = self._member.clock.now(), self._member.clock.now()
+        while True:
+            record = self._member.store.read(self._resource)
+            if record is not None and record.revision > since:
+                for change in self.changes(since, record):
+                    yield change
+                    since = change.revision
+                idle = self._member.clock.now()
+            left_ms = None if timeout_ms is None else timeout_ms - elapsed_max_ms(began, self._member.clock.now())
+            if left_ms is not None and left_ms <= 0:
+                return
+            quiet_ms = elapsed_max_ms(idle, self._member.clock.now())
+            pause_ms = min(max(quiet_ms / 8, POLL_MIN_MS), WATCH_POLL_MAX_MS) * random.uniform(0.5, 1.0)
+            self._member.clock.pause(pause_ms if left_ms is None else min(pause_ms, left_ms))
+
+    def _tell(self, kind: str, *, reason: str = "", **detail: Any) -> None:
+        self._member.events.tell(Event(kind, str(self._resource), self._member.agent, reason=reason, detail=detail))
+
+
+def _render(state: State, resource: Resource) -> bytes:
+    if state.malformed:
+        return state.text or b""  # no operation was applied to it
+    from coordinator.document.json_text import render  # noqa: PLC0415 - a log alone does without
+
+    return render(state.value, state.text, resource)
+
+
+def _change(body: dict[str, Any]) -> Change:
+    operations = tuple(
+        {"op_id": op_id, "agent": agent, "outcome": outcome, "patch": as_patch(edits or [])}
+        for op_id, agent, _, _, outcome, _, edits in body["ops"]
+    )
+    return Change(body["rev"], body["at_ms"], body["by"], whole=False, operations=operations)

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchmarks.claiming import WrongAnswer, check, claim_for, claiming_side, figures, make_tasks
+from benchmarks.crew import CrewFailed, in_child, run_crew
+from benchmarks.peers import FLOCK, SQLITE, SharedLog
+from benchmarks.run import CASES, chosen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from benchmarks.claiming import Claiming
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def worker(*claims: str, began: float = 0.0, ended: float = 1.0) -> dict[str, Any]:
+    return {"claims": list(claims), "waits": [0.1] * len(claims), "began": began, "ended": ended, "cpu": 0.5}
+
+
+# ── processes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_nobody_works_before_everybody_is_ready(tmp_path: Path) -> None:
+    def start(number: int) -> Callable[[], list[str]]:
+        (tmp_path / str(number)).touch()
+        return lambda: sorted(os.listdir(tmp_path))
+
+    assert run_crew(4, start) == [["0", "1", "2", "3"]] * 4
+
+
+def test_what_a_worker_raises_is_told() -> None:
+    def _raise() -> None:
+        raise ValueError("no such thing")
+
+    with pytest.raises(CrewFailed, match=r"worker 0: ValueError: no such thing \(test_bench_run\.py:\d+\)"):
+        in_child(_raise)
+
+
+def test_a_worker_that_dies_is_told() -> None:
+    with pytest.raises(CrewFailed, match="worker 0 died"):
+        in_child(lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def test_workers_that_do_not_end_are_killed(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+
+    def hang() -> None:
+        told.write_text(str(os.getpid()))
+        signal.pause()
+
+    with pytest.raises(CrewFailed, match=r"1 of 1 workers did not end in 0\.5 s"):
+        in_child(hang, patience_seconds=0.5)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
+
+
+# ── claims ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_task_that_was_handed_out_twice_is_a_wrong_answer() -> None:
+    with pytest.raises(WrongAnswer, match="a was handed out to agent-000 and to agent-001"):
+        check([worker("a"), worker("b", "a")], {"a": "agent-000", "b": "agent-001"})
+
+
+def test_a_claim_that_is_not_there_afterwards_is_a_wrong_answer() -> None:
+    with pytest.raises(WrongAnswer, match="b was answered to agent-001, and afterwards belongs to None"):
+        check([worker("a"), worker("b")], {"a": "agent-000"})
+
+
+def test_claims_that_are_there_are_right() -> None:
+    check([worker("a"), worker("b")], {"a": "agent-000", "b": "agent-001", "c": "somebody"})
+
+
+def test_the_figures_of_a_crowd() -> None:
+    found = figures([worker("a", "b", "c", began=10, ended=12), worker("d", began=11, ended=14)])
+    assert found == {
+        "rate": 1.0,
+        "cost": 1000.0,
+        "cpu": 250.0,
+        "share": 0.5,  # one of four, where two were fair
+        "p99": 100.0,
+    }
+
+
+def test_a_crowd_that_got_nothing_has_no_figures() -> None:
+    with pytest.raises(WrongAnswer, match="nobody got any task"):
+        figures([worker(), worker()])
+
+
+def test_claiming_ends_when_nothing_is_left() -> None:
+    left, ended = ["a", "b"], []
+    done = claim_for(lambda: left.pop(0) if left else None, lambda: ended.append(1), seconds=60)
+    assert done["claims"] == ["a", "b"]
+    assert ended == [1]
+
+
+def test_tasks_are_about_250_bytes_each() -> None:
+    assert 225 < len(json.dumps(make_tasks(2000), separators=(",", ":"))) / 2000 < 275
+
+
+@pytest.mark.parametrize("way", [FLOCK, SQLITE, SharedLog()], ids=lambda way: str(way.name))
+def test_a_peer_hands_out_every_task_once(way: Claiming, tmp_path: Path) -> None:
+    found: Mapping[str, float] = claiming_side(way, agents=3, tasks=40, seconds=60).measure(str(tmp_path))
+    assert set(found) == {"rate", "cost", "cpu", "share", "p99"}
+    assert set(way.owners(f"{tmp_path}/0")) == {task["id"] for task in make_tasks(40)}, (
+        "the crowd's check was of them all"
+    )
+
+
+# ── the program ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_cases_are_chosen_by_their_keys_in_their_own_order() -> None:
+    assert [case.key for case in chosen("b9, B6")] == ["B6", "B9"]
+    assert chosen("") == list(CASES)
+    with pytest.raises(argparse.ArgumentTypeError, match="no case B99; there are B1, "):
+        chosen("B6,B99")
+
+
+def run(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *args], check=False, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_quick_run_measures_the_log_and_writes_the_report(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    report = tmp_path / "report"
+    done = run(
+        *("-m", "benchmarks", "--quick", "--only", "B9", "--report", str(report), "--directory", str(made)),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads((report / "figures.json").read_text(encoding="utf-8"))
+    assert set(told["trials"]) == {"b9-single", "b9-group"}
+    for trial in told["trials"].values():
+        assert trial["samples"]["coordinator"]["rate"][0] > 0
+    assert "durable records a second" in done.stdout
+    assert (report / "b9-single.svg").exists()
+    assert list(made.iterdir()) == [], "nothing is left behind"
+
+
+def test_it_runs_as_a_file_too(tmp_path: Path) -> None:
+    done = run(str(ROOT / "benchmarks" / "run.py"), "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "--quick" in done.stdout
