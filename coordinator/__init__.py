@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coordinator.document.compactor import Folded
-    from coordinator.document.document import Content, Document, Receipt
+    from coordinator.document.content import Content, Receipt
+    from coordinator.document.document import Document
     from coordinator.document.folding import Change
     from coordinator.document.history import Revision
     from coordinator.document.lease import DocumentLease
@@ -57,14 +58,14 @@ if TYPE_CHECKING:
 _HOMES = {  # everything else is an error
     "Change": "document.folding",
     "Collected": "workspace",
-    "Content": "document.document",
+    "Content": "document.content",
     "Document": "document.document",
     "DocumentLease": "document.lease",
     "Event": "events",
     "Folded": "document.compactor",
     "Lease": "lease",
     "OperationReceipt": "document.submit",
-    "Receipt": "document.document",
+    "Receipt": "document.content",
     "ResourceStatus": "workspace",
     "Revision": "document.history",
     "Task": "tasks",

@@ -101,7 +101,7 @@ class Files(Protocol):
         ...
 
     def is_local(self, path: str) -> bool:
-        """Whether only this host can reach what is there: what is written is then seen by all at once, synced or not."""
+        """Whether only this host can reach what is there: what is written is then seen by all, synced or not."""
         ...
 
     def mkdir(self, path: str) -> None:
@@ -134,6 +134,10 @@ class Files(Protocol):
 
     def try_lock(self, path: str) -> FileLock | None:
         """flock(LOCK_EX | LOCK_NB) on a permanent file, made when absent; None when another has it."""
+        ...
+
+    def stamp(self, path: str, number: int) -> None:
+        """Makes a number a file's mtime, in ns, and makes the file when it is absent: a word left for other processes."""
         ...
 
     def touch(self, path: str) -> int:
@@ -336,6 +340,14 @@ class SystemFiles:
             cause = error.__cause__
             raise cause if isinstance(cause, OSError) else OSError(*error.args) from error
         return held
+
+    def stamp(self, path: str, number: int) -> None:
+        """See Files."""
+        try:
+            os.utime(path, ns=(number, number))
+        except FileNotFoundError:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+            os.utime(path, ns=(number, number))
 
     def touch(self, path: str) -> int:
         """See Files."""

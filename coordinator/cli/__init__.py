@@ -6,6 +6,8 @@
     command.py    the command itself: its process, its signals, its end
     document.py   document show, edit, history
     editing.py    one round through an editor
+    tasks.py      tasks add, import, claim, complete, …: the task board for shells and agents
+    importing.py  the tasks of a file, in the form of another board
     exits.py      what every exit status means
     common.py     what the commands share
 

@@ -9,7 +9,7 @@ from coordinator.document.board import make_spec
 from coordinator.document.board.formats import DEFERRED, IN_PROGRESS, PENDING, STATES
 from coordinator.document.board.index import locate
 from coordinator.document.board.spec import check_spec
-from coordinator.document.document import parse_json
+from coordinator.document.content import parse_json
 from coordinator.document.outcome import Rejected
 from coordinator.document.tree import Tree, copy_of
 from coordinator.errors import BadValue, MalformedDocument, NoSuchDocument

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from coordinator.cli import exits
 from coordinator.cli.command import Command, Signals
 from coordinator.cli.common import note, print_error
-from coordinator.document.document import parse_json
+from coordinator.document.content import parse_json
 from coordinator.errors import AcquireCancelled, CoordinatorError, LeaseHeld, LeaseLost, MalformedDocument
 
 if TYPE_CHECKING:

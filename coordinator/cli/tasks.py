@@ -220,7 +220,7 @@ def claim(
     """Claims the next task. Keep its id and epoch: with them, whoever has them says what became of it.
 
     No two workers are given the same task. It comes back to the board when its time is over (`tasks heartbeat` extends
-    it). Exit status 79: there is none to be had.
+    it). Exit status 79: there is none to be had. Prints a line for each: id, epoch and title, with tabs between them.
 
     JSON: {"id", "epoch", "attempt", "until_ms", "task": the object in the document}; without one, {"id": null,
     "next_ms": when time alone may change that, or null}.
@@ -250,10 +250,8 @@ def _tell_claimed(board: TaskBoard, claimed: list[Task], *, single: bool, as_jso
         {"id": task.id, "epoch": task.epoch, "attempt": task.attempt, "until_ms": task.until_ms, "task": task.task}
         for task in claimed
     ]
-    if not as_json:
-        for task in claimed:
-            title = str(task.task.get(board.title_field) or "")
-            put(f"{task.id} epoch {task.epoch}{': ' if title else ''}{title}\n")
+    if not as_json:  # in one piece: what was told in part could be neither kept nor given back
+        put("".join(f"{task.id}\t{task.epoch}\t{task.task.get(board.title_field) or ''}\n" for task in claimed))
     elif not single:
         print_json(told)
     else:
@@ -508,7 +506,7 @@ def _where(given: list[str] | None) -> dict[str, Any] | None:
 
 
 def _json(text: str, argument: str) -> Any:
-    from coordinator.document.document import parse_json  # noqa: PLC0415 - not for --help
+    from coordinator.document.content import parse_json  # noqa: PLC0415 - not for --help
 
     try:
         return parse_json(text.encode("utf-8", "surrogateescape"), argument)

@@ -273,7 +273,7 @@ class Compactor:
         from coordinator.document.json_text import render  # noqa: PLC0415 - one fold in some hundred
 
         try:
-            data = render(state.value, state.text, self._resource)
+            data = render(state.value, state.text, self._resource, parsed=True)
         except MalformedDocument:
             return None
         draft = Draft(self._member, self._resource, data, record)

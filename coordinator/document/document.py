@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from coordinator.acquire import moved_error, pause
-from coordinator.clock import elapsed_max_ms
+from coordinator.acquire import moved_error
+from coordinator.document.content import (
+    Content,
+    Receipt,
+    check_size,
+    parse_json,
+    rejection,
+    revision_conflict,
+    revision_of,
+)
 from coordinator.document.snapshot import Draft, collect_snapshots, read_head, sha256_of
 from coordinator.document.view import Refreshed, View
 from coordinator.errors import (
-    BadValue,
     CoordinatorError,
     LeaseHeld,
     NoSuchDocument,
-    OperationRejected,
     RevisionConflict,
-    RevisionNotReached,
     StoreUnavailable,
 )
 from coordinator.events import Event
-from coordinator.limits import CHAIN_KEEP, DOCUMENT_MAX_BYTES, SNAPSHOT_BYTES_DUE, UPDATE_WAIT_DEFAULT_MS
+from coordinator.limits import CHAIN_KEEP, SNAPSHOT_BYTES_DUE, UPDATE_WAIT_DEFAULT_MS
 from coordinator.names import new_id, parse_id
 from coordinator.record.agree import Refusal, settle
 from coordinator.record.decide import Put, Why
@@ -37,35 +41,6 @@ if TYPE_CHECKING:
     from coordinator.names import Resource
     from coordinator.record.member import Member
     from coordinator.record.record import Record
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a document said at one revision. ``revision`` is 0 for a plain file that was never committed."""
-
-    data: bytes
-    revision: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """An acknowledged commit: durable, and decided.
-
-    Attributes:
-        revision: What the content is now.
-        sha256: Of the content.
-        fence: Under which lease; 0 without one.
-        view: ``fresh`` when the plain file shows it; ``stale`` when it could not be refreshed (the next commit or read
-            repairs it).
-        conflicts: Where edits that were made to the plain file by hand are kept.
-    """
-
-    revision: int
-    sha256: str
-    fence: int
-    view: str
-    conflicts: tuple[str, ...]
 
 
 class Document:
@@ -152,7 +127,9 @@ class Document:
             if revision == record.revision:
                 return record, data
 
-    def read(self, *, at_least: Receipt | OperationReceipt | int = 0, wait: float = UPDATE_WAIT_DEFAULT_MS / 1000) -> bytes:
+    def read(
+        self, *, at_least: Receipt | OperationReceipt | int = 0, wait: float = UPDATE_WAIT_DEFAULT_MS / 1000
+    ) -> bytes:
         """The newest content: never older than what this process has seen or was acknowledged.
 
         Args:
@@ -165,7 +142,8 @@ class Document:
             Others as ``content``.
         """
         if at_least:
-            self._wait_for(at_least, wait)
+            op_id = "" if isinstance(at_least, int) else getattr(at_least, "op_id", "")
+            self._folding.wait_for(revision_of(at_least), op_id, round(wait * 1000))
         return self.content().data
 
     def read_json(self) -> Any:
@@ -362,11 +340,13 @@ class Document:
             BadValue: They are no longer kept: read the document, and go on from its revision.
         """
         record = self._member.store.read(self._resource)
-        return self._folding.changes(_revision_of(since), record) if record else []
+        return self._folding.changes(revision_of(since), record) if record else []
 
-    def watch(self, since: int | Receipt | OperationReceipt | None = None, *, timeout: float | None = None) -> Iterator[Change]:
+    def watch(
+        self, since: int | Receipt | OperationReceipt | None = None, *, timeout: float | None = None
+    ) -> Iterator[Change]:
         """The revisions after one, as they come; from now on, without ``since``. Ends after ``timeout`` seconds."""
-        after = self.revision if since is None else _revision_of(since)
+        after = self.revision if since is None else revision_of(since)
         return self._folding.watch(after, None if timeout is None else round(timeout * 1000))
 
     def close(self) -> None:
@@ -407,29 +387,6 @@ class Document:
 
     def _edits(self, state: State, record: Record) -> Sequence[Operation]:
         return ()
-
-    def _wait_for(self, at_least: Receipt | OperationReceipt | int, wait: float) -> None:
-        wanted = _revision_of(at_least)
-        op_id = "" if wanted or isinstance(at_least, int) else getattr(at_least, "op_id", "")
-        began = self._member.clock.now()
-        while True:
-            record = self._member.store.read(self._resource)
-            revision = record.revision if record else 0
-            if op_id and record is not None:
-                wanted = self._folding.revision_of(op_id, record)
-            if revision >= wanted and (wanted or not op_id):
-                return
-            waited_ms = elapsed_max_ms(began, self._member.clock.now())
-            if waited_ms >= wait * 1000:
-                break
-            if not self.compact().revision:
-                pause(self._member, 0, waited_ms, round(wait * 1000) - waited_ms)
-        raise RevisionNotReached(
-            f"{self.name!r} is at revision {revision}, and did not come to {wanted or 'the update'} in {wait:g} s",
-            resource=self.name,
-            expected=wanted,
-            current=revision,
-        )
 
     # ── adoption ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -527,53 +484,4 @@ class Document:
     def _tell(self, kind: str, *, fence: int = 0, holder: str = "", reason: str = "", **detail: Any) -> None:
         self._member.events.tell(
             Event(kind, self.name, self._member.agent, fence, holder=holder, reason=reason, detail=detail)
-        )
-
-
-def _revision_of(receipt: Receipt | OperationReceipt | int) -> int:
-    return receipt if isinstance(receipt, int) else receipt.revision
-
-
-def rejection(resource: Resource, receipt: OperationReceipt) -> OperationRejected:
-    """The error for an operation whose preconditions do not hold."""
-    return OperationRejected(
-        f"operation {receipt.op_id} on {str(resource)!r} was rejected at revision {receipt.revision}: {receipt.text}",
-        resource=str(resource),
-        op_id=receipt.op_id,
-        why=receipt.why,
-        winner=receipt.winner,
-        revision=receipt.revision,
-        facts=receipt.facts,
-    )
-
-
-def parse_json(data: bytes, name: str) -> Any:
-    """The value of a JSON text; see ``json_text.parse``."""
-    from coordinator.document.json_text import parse  # noqa: PLC0415 - 3 ms that a mere lease does not need
-
-    return parse(data, name)
-
-
-def revision_conflict(resource: Resource, expected: int, record: Record) -> RevisionConflict:
-    """The error for a commit on a revision that is not the newest."""
-    return RevisionConflict(
-        f"{str(resource)!r} is at revision {record.revision}, and this change was made on {expected}",
-        resource=str(resource),
-        expected=expected,
-        current=record.revision,
-    )
-
-
-def check_size(data: bytes, name: str) -> None:
-    """Refuses content above the limit.
-
-    Raises:
-        BadValue: With both figures.
-    """
-    if len(data) > DOCUMENT_MAX_BYTES:
-        raise BadValue(
-            f"{name!r} would be {len(data)} bytes, and {DOCUMENT_MAX_BYTES} is the most for a document",
-            argument="data",
-            value=len(data),
-            hint="every revision is a whole copy: keep large data in files of their own, and commit what names them",
         )

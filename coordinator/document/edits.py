@@ -2,14 +2,14 @@
 
     edited file -> which text was loaded (loaded.py) -> differences to it (difference.py) -> operations of the next fold
 
-The operations belong to no log. They are named after the edit's bytes and time, so that whoever sees the same edit, and
-sees it again after a crash, finds the same ids, of which the first says that the edit was decided::
+The operations belong to no log. They are named after the edit's bytes and time, so that whoever sees the same edit,
+and sees it again after a crash, finds the same ids. The first of them says that the edit was decided::
 
     edit-<20 hex>-0       nothing but that
     edit-<20 hex>-<i>     one change each, applied or rejected by itself
 
-sees it again after a crash, finds the same ids. The first of them says that the edit was decided::
-conflicts/ first, with a report beside it that says which, and why.
+The plain file is not replaced before that stands in a fold line. If any change was rejected, the whole text is copied
+to conflicts/ first, with a report beside it that says which, and why.
 """
 
 from __future__ import annotations
@@ -128,9 +128,9 @@ class Edits:
             changes = [_refused([], 0)]
         else:
             changes = difference(found.base, edited, now)
-            if found.is_doubtful:
+            if found.before:
                 places = {_place(op) for op in changes}
-                doubtful = [op for op in difference(found.text, edited, now) if _place(op) not in places]
+                doubtful = [op for op in difference(found.newest, edited, now) if _place(op) not in places]
                 changes += [_refused(op["patch"], found.before) for op in doubtful]
         try:
             for op in changes:

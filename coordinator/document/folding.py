@@ -10,12 +10,13 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from coordinator.acquire import pause
 from coordinator.clock import elapsed_max_ms
 from coordinator.document.compactor import Compactor, Folded
 from coordinator.document.operations import as_patch
 from coordinator.document.state import Loader, State
 from coordinator.document.submit import Submissions
-from coordinator.errors import BadValue, CoordinatorError, StoreUnavailable
+from coordinator.errors import BadValue, CoordinatorError, RevisionNotReached, StoreUnavailable
 from coordinator.events import Event
 from coordinator.limits import POLL_MIN_MS, VIEW_BYTES_PER_MS, VIEW_PAUSE_MIN_MS, WATCH_POLL_MAX_MS
 
@@ -276,6 +277,35 @@ class Folding:
             pause_ms = min(max(quiet_ms / 8, POLL_MIN_MS), WATCH_POLL_MAX_MS) * random.uniform(0.5, 1.0)
             self._member.clock.pause(pause_ms if left_ms is None else min(pause_ms, left_ms))
 
+    def wait_for(self, revision: int, op_id: str, wait_ms: int) -> None:
+        """Waits until the document is at a revision, or has decided an operation; folds, if nobody else does.
+
+        Raises:
+            RevisionNotReached: Not in that time.
+        """
+        began = self._member.clock.now()
+        while True:
+            record = self._member.store.read(self._resource)
+            current = record.revision if record else 0
+            wanted = revision or (self.revision_of(op_id, record) if record else 0)
+            if current >= wanted > 0:
+                return
+            waited_ms = elapsed_max_ms(began, self._member.clock.now())
+            if waited_ms >= wait_ms:
+                break
+            done = self.compactor.fold_once()
+            if done.revision:
+                self.folded(done)
+            else:
+                pause(self._member, 0, waited_ms, wait_ms - waited_ms)
+        name = str(self._resource)
+        raise RevisionNotReached(
+            f"{name!r} is at revision {current}, and did not come to {wanted or 'the update'} in {wait_ms / 1000:g} s",
+            resource=name,
+            expected=wanted,
+            current=current,
+        )
+
     def _tell(self, kind: str, *, reason: str = "", **detail: Any) -> None:
         self._member.events.tell(Event(kind, str(self._resource), self._member.agent, reason=reason, detail=detail))
 
@@ -285,7 +315,7 @@ def _render(state: State, resource: Resource) -> bytes:
         return state.text or b""  # no operation was applied to it
     from coordinator.document.json_text import render  # noqa: PLC0415 - a log alone does without
 
-    return render(state.value, state.text, resource)
+    return render(state.value, state.text, resource, parsed=True)
 
 
 def _change(body: dict[str, Any]) -> Change:

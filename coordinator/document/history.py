@@ -48,18 +48,17 @@ class Revision:
 
 def revisions(member: Member, resource: Resource) -> list[Revision]:
     """Every revision that is still known, oldest first."""
+    records = member.store.history(resource)
     folds, snapshots = _names(member, resource, "fold"), _names(member, resource, "snap")
     found = []
-    for record in member.store.history(resource):
+    for record in records:
         head = record.head
         if record.kind not in _COMMITS or head is None:
             continue
         is_there = record.fold.name in folds if record.is_folded and record.fold else head.snapshot in snapshots
         why = "folded" if record.is_folded else record.why
         found.append(
-            Revision(
-                head.revision, record.at_ms, record.agent, head.fence, why, head.sha256, head.size_bytes, is_there
-            )
+            Revision(head.revision, record.at_ms, record.agent, head.fence, why, head.sha256, head.size_bytes, is_there)
         )
     return found
 
@@ -72,9 +71,7 @@ def _names(member: Member, resource: Resource, folder: str) -> set[str]:
         raise unavailable(error, resource, "listing the snapshots of") from error
 
 
-def content_at(
-    member: Member, resource: Resource, revision: int, folded_at: Callable[[Record], bytes | None]
-) -> bytes:
+def content_at(member: Member, resource: Resource, revision: int, folded_at: Callable[[Record], bytes | None]) -> bytes:
     """The content at an earlier revision.
 
     Raises:

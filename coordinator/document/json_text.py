@@ -149,7 +149,9 @@ def style_of(data: bytes | None) -> Style:
     return Style(None, ": " if spaced else ":", ", " if spaced else ",", newline, ascii_only, ends, bom)
 
 
-def render(value: Any, like: bytes | None, resource: str, *, reproducible: bool | None = None) -> bytes:
+def render(
+    value: Any, like: bytes | None, resource: str, *, reproducible: bool | None = None, parsed: bool = False
+) -> bytes:
     """The JSON text of a value: what nobody changed comes out as it stands in the text that it replaces.
 
     Args:
@@ -157,11 +159,13 @@ def render(value: Any, like: bytes | None, resource: str, *, reproducible: bool 
         like: The text that it replaces.
         resource: For the message.
         reproducible: Whether ``like`` is written as an encoder writes it (``is_reproducible``); found out when None.
+        parsed: All of the value was parsed or checked before: it is not looked through again.
 
     Raises:
         MalformedDocument: The value holds something that JSON has no exact word for. Says where, as a JSON pointer.
     """
-    refuse_unfaithful(value, resource)
+    if not parsed:
+        refuse_unfaithful(value, resource)
     style = style_of(like)
     if like and not (is_reproducible(like, resource) if reproducible is None else reproducible):
         from coordinator.document.json_spans import splice  # noqa: PLC0415 - few texts are laid out by hand

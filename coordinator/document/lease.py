@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from coordinator.document.document import Document, Receipt, check_size, parse_json, revision_conflict
+from coordinator.document.content import Receipt, check_size, parse_json, revision_conflict
 from coordinator.document.snapshot import Draft
 from coordinator.errors import LeaseLost, StoreUnavailable
 from coordinator.lease import Granted, Lease, RevisionMoved
@@ -14,6 +14,7 @@ from coordinator.record.decide import Author, Commit, Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coordinator.document.document import Document
     from coordinator.lease import LostCallback
     from coordinator.names import Resource
     from coordinator.record.member import Member

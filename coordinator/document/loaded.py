@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _NOTHING: Final = object()
+_SHOWN_MIN: Final = 3  # places; fewer may be by chance, when the editor may have loaded what is not known
 _ENOUGH: Final = 12  # places seen, more than unseen: older texts are not asked
 
 KEY: Final = "id"  # as in difference.py
@@ -35,10 +36,14 @@ KEY: Final = "id"  # as in difference.py
 
 @dataclass
 class _Votes:
-    """How the places vote at which an older and a newer text differ."""
+    """How the places vote at which an older and a newer text differ.
+
+    ``shown`` counts those of the seen at which something stands: what is absent may have been so long before as well.
+    """
 
     seen: int = 0
     unseen: int = 0
+    shown: int = 0
 
 
 class Loaded(NamedTuple):
@@ -46,17 +51,16 @@ class Loaded(NamedTuple):
 
     Attributes:
         revision: Of which revision.
-        text: Its value, as it was.
-        base: The same, with what it may not have shown yet taken back: what the edited text is to be compared with.
-        before: The revision of the next older text that is known; 0 when there is none.
-        is_doubtful: Whether ``base`` differs from ``text``.
+        base: Its value, with what it may not have shown yet taken back: what the edited text is to be compared with.
+        newest: The newest text that it may have been. What differs from that, and not from ``base``, is in doubt: it
+            was either taken back by hand, or never seen.
+        before: A revision before that newest one; 0 when nothing is in doubt.
     """
 
     revision: int
-    text: Any
     base: Any
+    newest: Any
     before: int
-    is_doubtful: bool
 
 
 def loaded(texts: Iterable[tuple[int, Any]], edited: Any) -> Loaded | None:
@@ -84,15 +88,16 @@ def loaded(texts: Iterable[tuple[int, Any]], edited: Any) -> Loaded | None:
     if not known:
         return None
     found = _least_contradicted(votes)
-    if found == len(votes) and known[-1][0] != 1:
+    if known[-1][0] != 1 and sum(each.shown for each in votes[found:]) < _SHOWN_MIN:
         return None
     revision, value = known[found]
-    if found == len(votes):
-        return Loaded(revision, value, value, 0, is_doubtful=False)
-    before, older = known[found + 1]
-    if not votes[found].unseen:
-        return Loaded(revision, value, value, before, is_doubtful=False)
-    return Loaded(revision, value, _taken_back(older, value, edited), before, is_doubtful=True)
+    newest = next((i for i, each in enumerate(votes[:found]) if each.seen), found)
+    before = revision if newest < found else 0
+    base = value
+    if found < len(votes) and votes[found].unseen:
+        before, older = known[found + 1]
+        base = _taken_back(older, value, edited)
+    return Loaded(revision, base, known[newest][1], before)
 
 
 def _least_contradicted(votes: list[_Votes]) -> int:
@@ -115,9 +120,18 @@ def _count(older: Any, newer: Any, edited: Any, votes: _Votes, depth: int = 0) -
         return
     if edited is newer or edited == newer:
         votes.seen += 1
+        votes.shown += newer is not _NOTHING
         return
     if edited is older or edited == older:
         votes.unseen += 1
+        return
+    if newer is _NOTHING:  # it was removed, and has been edited all the same
+        votes.unseen += 1
+        return
+    if older is _NOTHING:
+        is_made_of = _is_made_of(edited, newer)
+        votes.seen += is_made_of
+        votes.shown += is_made_of
         return
     parts = _parts_of(depth, older, newer, edited)
     if parts is None:
@@ -125,6 +139,14 @@ def _count(older: Any, newer: Any, edited: Any, votes: _Votes, depth: int = 0) -
     one, two, three = parts
     for name in one | two:
         _count(one.get(name, _NOTHING), two.get(name, _NOTHING), three.get(name, _NOTHING), votes, depth + 1)
+
+
+def _is_made_of(edited: Any, added: Any) -> bool:
+    """Whether an object was made of one that was added, rather than given the same id by chance."""
+    if not isinstance(edited, dict) or not isinstance(added, dict):
+        return False
+    same = sum(name != KEY and name in edited and edited[name] == value for name, value in added.items())
+    return 2 * same > len(added) - (KEY in added)
 
 
 def _parts(value: Any) -> dict[Any, Any] | None:

@@ -18,7 +18,7 @@ from coordinator.document.fold import AGAIN, APPLIED, EXACT, REJECTED
 from coordinator.document.revision import LineGoneError, Lines, dump_json, is_fenced_in, is_whole, outcome_in
 from coordinator.document.state import Loader
 from coordinator.events import Event
-from coordinator.limits import LEAD_AFTER_MS, POLL_MAX_MS, QUEUE_WAIT_MAX_MS
+from coordinator.limits import LEAD_AFTER_MS, POLL_MAX_MS, QUEUE_WAIT_MAX_MS, SYNC_AFTER_MS
 from coordinator.log.writer import LogWriter
 from coordinator.record.mount import unavailable
 
@@ -74,6 +74,8 @@ class _Pending:
         self.last_seq = 0
         self.fenced = False
         self.published_here = True
+        self.n = 0  # of the newest record that outcomes were found by
+        self.is_synced = True
         self.progress: Instant | None = None
 
     @property
@@ -120,6 +122,7 @@ class Submissions:
         self._writer = LogWriter(member, resource)
         self._guard = threading.Lock()
         self._seen: tuple[Instant | None, Record | None] = (None, None)
+        self._is_local = member.files.is_local(member.places.root)
         self._typical_ms = 1.0  # how long an operation waited lately
 
     def submit(
@@ -143,6 +146,9 @@ class Submissions:
         began = self._member.clock.now()
         record = self._lately_seen(began)
         pending = _Pending(ids, record.fold if record else None)
+        # Those who wait are told when their operation is in a revision, which is synced: on a local disk, where everybody
+        # sees what is written, their log need not be. Syncing it would make the fold's own syncs wait in line.
+        pending.is_synced = not (wait_ms and self._is_local)
         self._append(pending, operations, again=again)
         pending.progress = self._member.clock.now()
         while True:
@@ -159,8 +165,8 @@ class Submissions:
                 break
             self._wait(pending, record, wait_ms - waited_ms)
             record = self._read()
+        self._make_sure(pending)
         if pending.found:
-            self._make_sure(pending)
             self._typical_ms += 0.1 * (elapsed_max_ms(began, self._member.clock.now()) - self._typical_ms)
         return [self._told(pending, op_id) for op_id in pending.ids]
 
@@ -192,7 +198,7 @@ class Submissions:
                 if again:
                     frame["again"] = True
                 entries.append(_encode(frame))
-        written = self._writer.append(entries)
+        written = self._writer.append(entries, sync=pending.is_synced)
         pending.incarnation, pending.last_seq, pending.fenced = written.incarnation, written.last_seq, False
 
     def _resubmit(self, pending: _Pending, operations: Sequence[dict[str, Any]]) -> None:
@@ -221,13 +227,14 @@ class Submissions:
         """Folds, if it is this one's to do; else pauses."""
         assert pending.progress is not None  # noqa: S101 - set when it was appended
         idle_ms = elapsed_max_ms(pending.progress, self._member.clock.now())
+        if idle_ms > SYNC_AFTER_MS and not pending.is_synced:
+            self._writer.sync()
+            pending.is_synced = True
         leads = self._compactor.is_current(record) or idle_ms >= max(LEAD_AFTER_MS, 2 * self._typical_ms)
         if leads:
             with self._member.store.turn(self._resource, wait_ms=0) as has_turn:
                 # Without the turn only when whoever has it seems to be frozen: P1 decides between the two.
-                folded = (
-                    self._compactor.fold_once(has_turn=True) if has_turn or idle_ms >= QUEUE_WAIT_MAX_MS else None
-                )
+                folded = self._compactor.fold_once(has_turn=True) if has_turn or idle_ms >= QUEUE_WAIT_MAX_MS else None
             if folded is not None and folded.revision:
                 self._folded(folded)
                 return
@@ -240,7 +247,7 @@ class Submissions:
         if place is None or place == pending.seen or record is None:
             return
         pending.progress = self._member.clock.now()
-        pending.published_here = self._compactor.has_published(place)
+        pending.published_here, pending.n = self._compactor.has_published(place), record.n
         after = pending.seen.revision if pending.seen else 0
         try:
             for at, line in Lines(self._member, self._resource).raw_back(place, after=after):
@@ -263,13 +270,11 @@ class Submissions:
         pending.fenced = position is not None and position.state != "open"
 
     def _make_sure(self, pending: _Pending) -> None:
-        """What is acknowledged must outlive a power failure: the record that was seen may not be synced yet."""
-        if pending.published_here:
-            return
-        try:
-            self._member.files.sync_dir(self._member.places.of(self._resource, "chain"))
-        except OSError as error:
-            raise unavailable(error, self._resource, "syncing the chain of", outcome_unknown=True) from error
+        """What is acknowledged must outlive a power failure: neither log nor record may be synced yet."""
+        if pending.found and not pending.published_here:
+            self._member.store.make_durable(self._resource, pending.n)
+        if pending.missing and not pending.is_synced:
+            self._writer.sync()
 
     def _told(self, pending: _Pending, op_id: str) -> OperationReceipt:
         receipt = pending.found.get(op_id)

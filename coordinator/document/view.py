@@ -174,9 +174,7 @@ class View:
         with self._guard:
             return self._refresh(record, data, fresh=fresh, leave_edits=leave_edits, once=once)
 
-    def _refresh(
-        self, record: Record, data: bytes | None, *, fresh: bool, leave_edits: bool, once: bool
-    ) -> Refreshed:
+    def _refresh(self, record: Record, data: bytes | None, *, fresh: bool, leave_edits: bool, once: bool) -> Refreshed:
         conflicts: list[str] = []
         changed = behind = False
         try:

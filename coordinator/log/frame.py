@@ -8,26 +8,26 @@ A log is a sequence of *segments*, files of one writer; a segment is a sequence 
     crc32    of the json, 8 hex digits
     chain    crc32 of all the json of this segment up to here, one after the other, 8 hex digits
 
-The json is one object, compact UTF-8: it holds neither a line feed nor a NUL byte. An example, whole::
+The json is one object, compact UTF-8: it holds neither a line feed nor a NUL byte. An example::
 
-    C1 176 5b18d35b 5b18d35b {"open":{"version":1,"agent":"bob", … ,"segment":1,"resource":"tasks.json","after":null}}
-    C1 60 e4c9a1ea 39e3ad92 {"seq":1,"id":"…","at":1790000000000,"op":{"do":"merge", … }}
-    C1 15 9d2ab5a6 7c7c0b91 {"end":{"seq":1}}
+    C1 122 7a2b943b 7a2b943b {"open":{"version":1,"agent":"bob", … ,"segment":1,"resource":"tasks.json","after":null}}
+    C1 80 df8d90e6 0c2fd1e1 {"seq":1,"id":"a1","at":1790000000000,"op":{"do":"merge","patch":{"done":true}}}
+    C1 17 62aeac1f e0152395 {"end":{"seq":1}}
 
 The first frame of a segment opens it (opening.py), ``end`` is the last of a log whose writer was done (P27), and what
 is in between are operations.
 
-Why three checks: the length and the crc tell a whole frame by itself, wherever it stands; the chain tells that it stands
-after those it was written after. So lines that were swapped, dropped, repeated, or merged from two writers are noticed,
-although each of them is whole.
+Why three checks: the length and the crc tell a whole frame by itself, wherever it stands; the chain tells that it
+stands after those it was written after. So lines that were swapped, dropped, repeated, or merged from two writers are
+noticed, although each of them is whole.
 
 What a write in flight looks like (P22): bytes are only ever added at the end, so what is there of it is the beginning
 of a frame (``cut``), or has holes that read as NUL bytes where the system wrote later pages first (``nul``). Anything
 else that is no frame was altered.
 
 Admitted weaknesses: 32 bits are made against accidents, not against an adversary; one in four thousand million
-accidents goes unnoticed. A segment that is cut exactly between two frames looks like a shorter one, until its successor,
-which names its end, or a reader that was further tells better.
+accidents goes unnoticed. A segment that is cut exactly between two frames looks like a shorter one, until its
+successor, which names its end, tells better.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ class Frames(NamedTuple):
     Attributes:
         payloads: Their json, in order.
         ends: The offset after each, in these bytes.
-        chains: The chain after each.
         chain: After the last.
         stop: Why there are no more: empty when all bytes are used; ``cut`` or ``nul``: what follows may be a write in
             flight; ``form``, ``length``, ``crc`` or ``chain``: what is wrong with what follows.
@@ -66,7 +65,6 @@ class Frames(NamedTuple):
 
     payloads: list[bytes]
     ends: list[int]
-    chains: list[int]
     chain: int
     stop: str
 
@@ -79,24 +77,29 @@ def encode(payload: bytes, chain: int) -> tuple[bytes, int]:
         chain: After the frame before; 0 at the beginning of a segment.
 
     Raises:
-        BadValue: It is too long, or no compact JSON object.
+        BadValue: See ``check``.
     """
-    if len(payload) > FRAME_MAX_BYTES:
-        raise too_long(len(payload))
-    if payload[:1] != b"{" or b"\n" in payload or b"\0" in payload:
-        raise BadValue("a frame holds one JSON object without line feeds", argument="payload", value=repr(payload[:80]))
+    check(payload)
     chain = crc32(payload, chain)
     return b"C1 %d %08x %08x %b\n" % (len(payload), crc32(payload), chain, payload), chain
 
 
-def too_long(size_bytes: int) -> BadValue:
-    """The error for what does not fit a frame."""
-    return BadValue(
-        f"an operation of {size_bytes:,} bytes is too long: {FRAME_MAX_BYTES:,} is the most",
-        argument="operation",
-        value=size_bytes,
-        hint="divide it into several, or keep large content in a file of its own",
-    )
+def check(payload: bytes, more_bytes: int = 0) -> None:
+    """Refuses what is no payload of a frame, or would be too long if it grew by so much.
+
+    Raises:
+        BadValue: It is too long, or no compact JSON object with something in it.
+    """
+    if len(payload) + more_bytes > FRAME_MAX_BYTES:
+        raise BadValue(
+            f"an operation of {len(payload):,} bytes is too long: {FRAME_MAX_BYTES - more_bytes:,} is the most",
+            argument="operation",
+            value=len(payload),
+            hint="divide it into several, or keep large content in a file of its own",
+        )
+    if payload[:2] != b'{"' or b"\n" in payload or b"\0" in payload:
+        text = "a frame holds one JSON object, compact and not empty"
+        raise BadValue(text, argument="operation", value=repr(payload[:80]))
 
 
 def scan(data: bytes, chain: int) -> Frames:
@@ -110,7 +113,6 @@ def scan(data: bytes, chain: int) -> Frames:
     # length, crc and chain, and that they are written as encode writes them.
     payloads: list[bytes] = []
     ends: list[int] = []
-    chains: list[int] = []
     lines = data.split(b"\n")
     rest = lines.pop()
     end = 0
@@ -120,13 +122,12 @@ def scan(data: bytes, chain: int) -> Frames:
         following = crc32(payload, chain)
         size = len(payload)
         if line[:start] != b"C1 %d %08x %08x " % (size, crc32(payload), following) or size > FRAME_MAX_BYTES:
-            return Frames(payloads, ends, chains, chain, _what_is_wrong(line, chain))
+            return Frames(payloads, ends, chain, _what_is_wrong(line, chain))
         chain = following
         end += len(line) + 1
         payloads.append(payload)
         ends.append(end)
-        chains.append(chain)
-    return Frames(payloads, ends, chains, chain, _what_is_left(rest) if rest else "")
+    return Frames(payloads, ends, chain, _what_is_left(rest) if rest else "")
 
 
 def has_valid_after(data: bytes, start: int) -> bool:
@@ -172,6 +173,3 @@ def _what_is_left(rest: bytes) -> str:
         return CUT if _HEAD_CUT.fullmatch(rest) else "form"
     size_bytes = int(head[1])
     return "length" if size_bytes > FRAME_MAX_BYTES or len(rest) - head.end() > size_bytes else CUT
-
-
-has_frame_after = has_valid_after

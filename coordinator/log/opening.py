@@ -12,6 +12,7 @@ never acknowledged: it counts no more (P21). ``null``: nothing before this segme
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any, Final, NamedTuple
 
@@ -65,6 +66,7 @@ def file_name(name: LogName) -> str:
     return f"{name.agent}.{name.incarnation}.{name.segment:0{_DIGITS}}{_SUFFIX}"
 
 
+@functools.lru_cache(maxsize=8192)  # the same names are listed at every look
 def parse_file_name(text: str) -> LogName | None:
     """The inverse of ``file_name``; None when it is no log's."""
     parts = text.removesuffix(_SUFFIX).rsplit(".", _PARTS - 1)

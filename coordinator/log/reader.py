@@ -1,22 +1,29 @@
 """Reading everybody's logs: what is new in them, and whether what is there is whole (P22).
 
-A bad frame with nothing valid behind it is a write in flight: it is stopped at, and looked at again in the next fold.
-With valid frames behind it, it is damage. A segment's successor says where the part of it that counts ends (P21): what
-stands behind that is ignored, and what stands before it has to be whole.
+How one log is read stands in walk.py; here is which ones are looked at, and at what cost. Each look lists the folder
+(opening it first, P6). Then, of every log that is neither ended nor set aside:
+
+* where only this host can reach the files, a ``stat`` of the segment that the position is in tells if it has grown;
+* on a shared file system a stat may be answered from this host's memory for seconds (the longer, the quieter the log
+  was), so that the file is opened anew and read from the position on: opening it asks the server (measured), and a log
+  without news costs that one round trip.
+
+Damage is not believed at first sight: the folder is listed and the log read once more, since another compactor may have
+deleted, and a writer added to, what was listed first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import json
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coordinator.errors import NewerFormat
-from coordinator.files import list_surely, make_dirs, remove_quietly
-from coordinator.limits import FRAME_MAX_BYTES
-from coordinator.log.frame import has_frame_after, scan
-from coordinator.log.writer import VERSION
-from coordinator.names import is_id
+from coordinator.files import list_surely
+from coordinator.limits import FOLD_BATCH_BYTES
+from coordinator.log.keep import log_files, quarantine, remove_logs
+from coordinator.log.opening import parse_file_name
+from coordinator.log.walk import ENDED, OPEN, QUARANTINED, Damage, Log, Position, Walk
 from coordinator.record.mount import unavailable
 
 if TYPE_CHECKING:
@@ -25,29 +32,20 @@ if TYPE_CHECKING:
     from coordinator.names import Resource
     from coordinator.record.member import Member
 
+HOLE_SETTLE_MS: Final = 10_000  # limit: a hole in a file that was changed within this time is a write in flight
 _GONE: Final = frozenset({errno.ENOENT, errno.ESTALE})
-_OPENING_MAX_BYTES: Final = 4096
-_READ_MIN_BYTES: Final = FRAME_MAX_BYTES + 64  # a frame of any lawful length is read whole
-OVER: Final = frozenset({"ended", "quarantined"})
-
-
-class Position(NamedTuple):
-    """How far a log was folded: the segment, where in it, the chain there, and the seq of the last operation.
-
-    ``state`` is ``open``; ``fenced`` (to be read once more, and no further); ``ended``; or ``quarantined``.
-    """
-
-    agent: str
-    incarnation: str
-    segment: int
-    offset: int
-    chain: int
-    seq: int
-    state: str
+_OVER: Final = frozenset({ENDED, QUARANTINED})
 
 
 class NewFrames(NamedTuple):
-    """What is new in one log: the operations' payloads, and the position behind them."""
+    """What is new in one log.
+
+    Attributes:
+        before: The position it was read from; None: it was not known.
+        after: The position behind what is new.
+        payloads: Of the operations, raw, in order.
+        ended: Its writer is done.
+    """
 
     before: Position | None
     after: Position
@@ -55,52 +53,73 @@ class NewFrames(NamedTuple):
     ended: bool
 
 
-class Damage(NamedTuple):
-    """Where a log is not what its writer wrote."""
-
-    incarnation: str
-    agent: str
-    path: str
-    offset: int
-    what: str
-
-
 class LogBatch(NamedTuple):
     """What is new in all logs.
 
     Attributes:
-        logs: Those with something new, in order of their incarnations.
-        damaged: Those that are not whole.
-        absent: Incarnations of the positions that have no file any more.
-        orphans: Files of incarnations that no position knows and whose beginning is missing: never folded (P27).
+        logs: Those with something new. What precedes damage is here, too.
+        damaged: Those that are not whole, and where.
+        absent: Incarnations of the positions that have no file any more; for those that were over, durably so.
+        orphans: Files that are nobody's: their log's first segment is missing and no position knows it, or the name is
+            not that of a log, or it is a copy under another agent's name. Never folded (P27).
+        left: Incarnations that have ended and whose files are there nonetheless: to be deleted (again).
     """
 
     logs: list[NewFrames]
     damaged: list[Damage]
     absent: list[str]
     orphans: list[str]
+    left: list[str]
 
 
-class _Damaged(Exception):  # noqa: N818 - caught in this module
-    def __init__(self, segment: int, offset: int, what: str) -> None:
-        super().__init__(what)
-        self.segment = segment
-        self.offset = offset
-        self.what = what
+class _Files:
+    """Reads files in ``log/`` of one resource. Implements ``Source``."""
+
+    def __init__(self, member: Member, resource: Resource) -> None:
+        self.resource = str(resource)
+        self._member = member
+        self._folder = member.places.of(resource, "log")
+
+    def read_at(self, name: str, offset: int, max_bytes: int) -> bytes | None:
+        try:
+            return self._member.files.read_at(f"{self._folder}/{name}", offset, max_bytes)
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise
+
+    def size_bytes(self, name: str) -> int | None:
+        try:
+            return self._member.files.stat(f"{self._folder}/{name}").size_bytes
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise
+
+    def has_settled(self, name: str) -> bool:
+        changed_ms = self._member.files.stat(f"{self._folder}/{name}").mtime_ns // 1_000_000
+        return self._member.store.now_ms() - changed_ms > HOLE_SETTLE_MS
+
+    def path(self, name: str) -> str:
+        return f"{self._folder}/{name}"
+
+    def names(self) -> list[str]:
+        return list_surely(self._member.files, self._member.places.resources, self._folder)
+
+    def sync_names(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._member.files.sync_dir(self._folder)
+
+    def is_local(self) -> bool:
+        return self._member.files.is_local(self._member.places.root)
 
 
-class _Cursor:
-    """Where one log is being read."""
+class _Listing(NamedTuple):
+    """What ``log/`` holds."""
 
-    def __init__(self, agent: str, incarnation: str, before: Position | None) -> None:
-        self.agent = agent
-        self.incarnation = incarnation
-        self.segment, self.offset, self.chain, self.seq = before[2:6] if before else (0, 0, 0, 0)
-        self.payloads: list[bytes] = []
-        self.ended = False
-
-    def position(self, state: str) -> Position:
-        return Position(self.agent, self.incarnation, self.segment, self.offset, self.chain, self.seq, state)
+    logs: dict[str, list[Log]]  # by incarnation; more than one when somebody copied or renamed files
+    newest: dict[str, str]  # by incarnation, the name of the newest segment of the first of these
+    strangers: list[str]
 
 
 class LogReader:
@@ -112,222 +131,127 @@ class LogReader:
     """
 
     def __init__(self, member: Member, resource: Resource) -> None:
-        self._files = member.files
+        self._files = _Files(member, resource)
         self._resource = resource
-        self._top = member.places.resources
-        self._folder = member.places.of(resource, "log")
-        # On a local disk a stat tells at once that a log has grown. On NFS it may be seconds late; opening the file
-        # anew asks the server (measured), and costs a round trip.
-        self._stats = member.files.is_local(member.places.root)
+        self._is_local: bool | None = None
+        self._listed: tuple[list[str], _Listing] = ([], _Listing({}, {}, []))
+        self._next = ""  # where the last look ended, when it had read enough
 
-    def read(self, positions: Mapping[str, Position], *, max_bytes: int) -> LogBatch:
-        """Everything new, as far as ``max_bytes`` go; what is left is for the next fold.
+    def read(self, positions: Mapping[str, Position], *, max_bytes: int = FOLD_BATCH_BYTES) -> LogBatch:
+        """Everything new, as far as ``max_bytes`` go; what is left comes first the next time.
 
         Args:
             positions: How far each log was folded.
             max_bytes: How much to read, about.
 
         Raises:
-            NewerFormat: A log was begun by a version that this one does not know; says whose.
+            NewerFormat: A log was begun by a version that this one does not know; says whose, and where.
             StoreUnavailable: A retry is safe.
         """
         try:
-            names = list_surely(self._files, self._top, self._folder)
+            return self._read(positions, max_bytes)
         except OSError as error:
-            raise unavailable(error, self._resource, "listing the logs of") from error
-        logs = _by_incarnation(names)
-        batch = LogBatch([], [], [name for name in positions if name not in logs], [])
-        left_bytes = max_bytes
-        for incarnation in sorted(logs):
-            before = positions.get(incarnation)
-            if left_bytes <= 0 or (before and before.state in OVER):
-                continue
-            agent, segments = logs[incarnation]
-            left_bytes -= self._read_log(batch, _Cursor(agent, incarnation, before), before, segments, left_bytes)
+            raise unavailable(error, self._resource, "reading the logs of") from error
+
+    def _read(self, positions: Mapping[str, Position], max_bytes: int) -> LogBatch:
+        listing = self._list()
+        absent = [incarnation for incarnation in positions if incarnation not in listing.logs]
+        if any(positions[incarnation].state != OPEN for incarnation in absent):
+            # Whoever forgets a position rests on this: a file that a power failure brought back would be folded anew.
+            self._files.sync_names()
+        batch = LogBatch([], [], absent, list(listing.strangers), [])
+        incarnations = sorted(listing.logs)
+        start = bisect_left(incarnations, self._next)
+        left_bytes, self._next = max_bytes, ""
+        for incarnation in incarnations[start:] + incarnations[:start]:
+            if left_bytes <= 0:
+                self._next = incarnation
+                break
+            left_bytes -= self._look(batch, listing, incarnation, positions.get(incarnation), left_bytes)
         return batch
 
-    def _read_log(
-        self, batch: LogBatch, cursor: _Cursor, before: Position | None, segments: list[int], max_bytes: int
+    def _list(self) -> _Listing:
+        names = self._files.names()
+        if names != self._listed[0]:
+            self._listed = (names, _sorted_out(names))
+        return self._listed[1]
+
+    def _look(
+        self, batch: LogBatch, listing: _Listing, incarnation: str, before: Position | None, max_bytes: int
     ) -> int:
-        """Reads one log; returns how much that was."""
-        if before and len(segments) == 1 and self._stats and self._size(cursor) == before.offset:
-            return 0
-        start = cursor.offset
-        try:
-            if before is None and not self._begin(cursor, segments):
-                batch.orphans.extend(self._name(cursor, segment) for segment in segments)
+        """Reads one log, if it is to be read; returns how many bytes of it were new."""
+        logs = listing.logs[incarnation]
+        log = logs[0]
+        if before is not None:
+            if before.state in _OVER:
+                if before.state == ENDED:
+                    batch.left.append(incarnation)
                 return 0
-            self._read_on(cursor, segments, max_bytes)
-        except _Damaged as damage:
-            path = f"{self._folder}/{self._name(cursor, damage.segment)}"
-            batch.damaged.append(Damage(cursor.incarnation, cursor.agent, path, damage.offset, damage.what))
-        state = "ended" if cursor.ended else before.state if before else "open"
-        after = cursor.position(state)
-        if cursor.segment and after != before:
-            batch.logs.append(NewFrames(before, after, cursor.payloads, cursor.ended))
-        return max(cursor.offset - start, sum(map(len, cursor.payloads)))
+            is_newest = len(logs) == 1 and log.segments[-1] == before.segment
+            if is_newest and self._has_size(listing.newest[incarnation], before.offset):
+                return 0
+        if len(logs) > 1:
+            log = self._true_one(logs, before)
+        for other in logs:
+            if other is not log or (before is None and other.segments[0] != 1):
+                batch.orphans.extend(map(other.file, other.segments))
+        if before is None and log.segments[0] != 1:
+            return 0
+        return self._walk(batch, log, before, max_bytes)
 
-    def _begin(self, cursor: _Cursor, segments: list[int]) -> bool:
-        """Finds a log's first segment: the one that comes after none. False: there is none (yet)."""
-        for segment in segments:
-            opening = self._opening(cursor, segment)
-            if opening is not None:
-                if opening["after"] is not None:
-                    return False
-                cursor.segment = segment
-                return True
-        return False
+    def _has_size(self, name: str, size_bytes: int) -> bool:
+        """Whether a file is known to have this size still."""
+        if self._is_local is None:
+            self._is_local = self._files.is_local()
+        return self._is_local and self._files.size_bytes(name) == size_bytes
 
-    def _read_on(self, cursor: _Cursor, segments: list[int], max_bytes: int) -> None:
-        """Reads from where the cursor is, through as many segments as there are."""
-        while not cursor.ended and len(cursor.payloads) * 64 < max_bytes:
-            later = self._successor(cursor, [segment for segment in segments if segment > cursor.segment])
-            end = later[1]["end"] if later else None
-            wanted = max(max_bytes, _READ_MIN_BYTES) if end is None else max(end - cursor.offset, 0)
-            self._read_segment(cursor, wanted, end)
-            if later is None or cursor.ended:
-                return
-            if cursor.offset < end:  # more of it than was asked for at once, or gone between list and read
-                return
-            if cursor.offset == end and cursor.chain != later[1].get("chain", cursor.chain):
-                raise _Damaged(cursor.segment, end, "its chain is not the one that its successor goes on from")
-            cursor.segment, cursor.offset, cursor.chain = later[0], 0, 0
+    def _walk(self, batch: LogBatch, log: Log, before: Position | None, max_bytes: int) -> int:
+        walk = Walk(self._files, log, before, max_bytes)
+        walk.run()
+        if walk.damage is not None:
+            again = [other for other in self._list().logs.get(log.incarnation, []) if other.agent == log.agent]
+            log = again[0] if again else log
+            walk = Walk(self._files, log, before, max_bytes)
+            walk.run()
+        if walk.damage is not None:
+            path = self._files.path(log.file(walk.damage.segment))
+            batch.damaged.append(Damage(log.incarnation, log.agent, path, walk.damage.offset, walk.damage.what))
+        after = walk.after
+        # A position that moved without operations is not worth a revision: the next look finds the same again.
+        if after is not None and (walk.payloads or before is None or after.state != before.state):
+            batch.logs.append(NewFrames(before, after, walk.payloads, after.state == ENDED))
+        return walk.read_bytes
 
-    def _read_segment(self, cursor: _Cursor, wanted: int, end: int | None) -> None:
-        data = self._read_at(cursor, cursor.segment, cursor.offset, wanted)
-        if data is None or not data:
-            return
-        frames = scan(data, cursor.chain)
-        base, segment = cursor.offset, cursor.segment
-        if cursor.offset == 0 and frames.payloads:
-            self._check_opening(cursor, segment, frames.payloads[0])
-        for i, payload in enumerate(frames.payloads):
-            self._take(cursor, payload, base + (frames.ends[i - 1] if i else 0), is_first=base == 0 and i == 0)
-            cursor.offset, cursor.chain = base + frames.ends[i], frames.chains[i]
-        if not frames.stop:
-            return
-        done = frames.ends[-1] if frames.ends else 0
-        was_cut_here = frames.stop == "cut" and len(data) == wanted and end is None
-        if end is not None or (not was_cut_here and has_frame_after(data, done + 1)):
-            raise _Damaged(segment, base + done, f"a bad frame ({frames.stop}) with others behind it")
-
-    def _take(self, cursor: _Cursor, payload: bytes, at: int, *, is_first: bool) -> None:
-        if payload.startswith(b'{"seq":'):
-            seq = int(payload[7 : payload.find(b",", 7)])
-            if seq <= cursor.seq:
-                return  # moved here from a segment that failed under its writer, and folded from there (P21)
-            if seq != cursor.seq + 1:
-                raise _Damaged(cursor.segment, at, f"operation {seq} stands behind operation {cursor.seq}")
-            cursor.seq = seq
-            cursor.payloads.append(payload)
-        elif payload.startswith(b'{"end":'):
-            cursor.ended = True
-        elif not is_first:
-            raise _Damaged(cursor.segment, at, "an opening frame in the middle of a segment")
-
-    # ── openings ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _successor(self, cursor: _Cursor, later: list[int]) -> tuple[int, dict[str, Any]] | None:
-        """The segment that goes on after this one, and where it says that this one ends.
-
-        Those in between that cannot be read are segments that failed at their beginning.
-        """
-        for segment in later:
-            opening = self._opening(cursor, segment)
-            after = opening["after"] if opening else None
-            if after is not None and after["segment"] == cursor.segment:
-                return segment, after
-            if opening is not None and after is None and cursor.offset == 0:
-                return segment, {"end": 0}  # a second beginning: nothing of this one was ever acknowledged
-        return None
-
-    def _opening(self, cursor: _Cursor, segment: int) -> dict[str, Any] | None:
-        data = self._read_at(cursor, segment, 0, _OPENING_MAX_BYTES)
-        frames = scan(data or b"", 0)
-        if not frames.payloads:
-            if data and has_frame_after(data, 1):
-                raise _Damaged(segment, 0, f"a bad opening frame ({frames.stop}) with others behind it")
-            return None
-        return self._check_opening(cursor, segment, frames.payloads[0])
-
-    def _check_opening(self, cursor: _Cursor, segment: int, payload: bytes) -> dict[str, Any]:
-        try:
-            opening: dict[str, Any] = json.loads(payload)["open"]
-            version = opening["version"]
-        except (ValueError, KeyError, TypeError):
-            raise _Damaged(segment, 0, "it does not begin with an opening frame") from None
-        if version != VERSION:
-            raise NewerFormat(
-                f"the log of {cursor.agent} ({cursor.incarnation}) is of version {version}, from byte 0 of "
-                f"{self._folder}/{self._name(cursor, segment)}; this library knows {VERSION}",
-                path=f"{self._folder}/{self._name(cursor, segment)}",
-                needs=version,
-                have=VERSION,
-            )
-        found = (opening.get("agent"), opening.get("incarnation"), opening.get("segment"), opening.get("resource"))
-        if found != (cursor.agent, cursor.incarnation, segment, str(self._resource)):
-            raise _Damaged(segment, 0, f"it was begun as segment {found[2]} of {found[0]} ({found[1]}) on {found[3]}")
-        return opening
-
-    # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _name(self, cursor: _Cursor, segment: int) -> str:
-        return f"{cursor.agent}.{cursor.incarnation}.{segment:06d}.log"
-
-    def _size(self, cursor: _Cursor) -> int:
-        try:
-            return self._files.stat(f"{self._folder}/{self._name(cursor, cursor.segment)}").size_bytes
-        except OSError:
-            return -1  # reading it tells more
-
-    def _read_at(self, cursor: _Cursor, segment: int, offset: int, max_bytes: int) -> bytes | None:
-        try:
-            return self._files.read_at(f"{self._folder}/{self._name(cursor, segment)}", offset, max_bytes)
-        except OSError as error:
-            if error.errno in _GONE:
-                return None
-            raise unavailable(error, self._resource, "reading a log of") from error
+    def _true_one(self, logs: list[Log], before: Position | None) -> Log:
+        """Which of the logs that bear one incarnation it is: that of the agent who opened it."""
+        for log in logs:
+            if before is not None:
+                is_true = log.agent == before.agent
+            else:
+                walk = Walk(self._files, log, None, 1)
+                walk.run()
+                is_true = walk.after is not None and walk.damage is None
+            if is_true:
+                return log
+        return logs[0]
 
 
-def _by_incarnation(names: list[str]) -> dict[str, tuple[str, list[int]]]:
-    """Agents and segments, ascending, by incarnation; what is not the name of a log is none."""
-    found: dict[str, tuple[str, list[int]]] = {}
-    for name in sorted(names):
-        parts = name.rsplit(".", 3)
-        if len(parts) == 4 and parts[3] == "log" and is_id(parts[1]) and parts[2].isdecimal():  # noqa: PLR2004
-            found.setdefault(parts[1], (parts[0], []))[1].append(int(parts[2]))
-    return found
+def _sorted_out(names: list[str]) -> _Listing:
+    found: dict[tuple[str, str], list[int]] = {}
+    strangers = []
+    for text in sorted(names):
+        name = parse_file_name(text)
+        if name is None:
+            strangers.append(text)
+        else:
+            found.setdefault((name.incarnation, name.agent), []).append(name.segment)
+    listing = _Listing({}, {}, strangers)
+    for (incarnation, agent), segments in found.items():
+        # By number: beyond six digits the names are not in order.
+        listing.logs.setdefault(incarnation, []).append(Log(agent, incarnation, sorted(segments)))
+    for incarnation, logs in listing.logs.items():
+        listing.newest[incarnation] = logs[0].file(logs[0].segments[-1])
+    return listing
 
 
-def quarantine(member: Member, resource: Resource, damage: Damage) -> list[str]:
-    """Keeps a damaged log as it was found, and what is wrong with it, beside the document's state. Idempotent."""
-    places, files = member.places, member.files
-    folder = places.of(resource, "quarantine")
-    kept = []
-    try:
-        make_dirs(files, places.resources, folder)
-        there = set(files.listdir(folder))
-        for name in log_files(member, resource, damage.incarnation):
-            kept.append(f"{folder}/{name}")
-            if name not in there:
-                data = files.read(f"{places.of(resource, 'log')}/{name}")
-                files.rename(member.write_scratch(data), f"{folder}/{name}")
-        report = f"{folder}/{damage.agent}.{damage.incarnation}.json"
-        files.rename(member.write_scratch(json.dumps(damage._asdict(), indent=2).encode() + b"\n"), report)
-        files.sync_dir(folder)
-    except OSError as error:
-        raise unavailable(error, resource, "keeping a damaged log of") from error
-    return [*kept, report]
-
-
-def log_files(member: Member, resource: Resource, incarnation: str) -> list[str]:
-    """Names of an incarnation's segments, ascending."""
-    names = list_surely(member.files, member.places.resources, member.places.of(resource, "log"))
-    agent, segments = _by_incarnation(names).get(incarnation, ("", []))
-    return [f"{agent}.{incarnation}.{segment:06d}.log" for segment in segments]
-
-
-def remove_logs(member: Member, resource: Resource, incarnation: str) -> None:
-    """Deletes a log. Its position is kept until none of its files is listed: what is left of it is never read again."""
-    for name in log_files(member, resource, incarnation):
-        remove_quietly(member.files, f"{member.places.of(resource, 'log')}/{name}")
+__all__ = ["Damage", "LogBatch", "LogReader", "NewFrames", "Position", "log_files", "quarantine", "remove_logs"]

@@ -4,6 +4,7 @@ Below ``<workspace>/.coordinator``::
 
     clock/<incarnation>                           a file whose mtime tells the server's time (now_ms)
     resources/<name>/@/queue.lock                 flock: queues appenders (P5); permanent, never renamed
+    resources/<name>/@/synced                     its mtime, in ns, is the newest record known to be durable; local disks
     resources/<name>/@/chain/000000000042         record 42, put if absent (P1); see primitive.py
     resources/<name>/@/history/<first>-<last>-<id>.log   records that were collected (P18); see collect.py
     scratch/                                      names that nobody else knows yet
@@ -14,7 +15,7 @@ from __future__ import annotations
 import errno
 import random
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coordinator.clock import elapsed_max_ms
@@ -117,6 +118,7 @@ class MountStore:
         self._primitive = primitive
         self._newer = newer
         self._clock_path = f"{places.clocks}/{clock_name}"
+        self._is_local = files.is_local(places.root)
         self._seen: dict[Resource, Record] = {}
         self._guard = threading.Lock()
         self._turns: dict[Resource, threading.Lock] = {}
@@ -205,6 +207,7 @@ class MountStore:
                 return self._beaten(resource, record)
             if durable:
                 self._files.sync_dir(chain)
+                self._tell_durable(resource, record.n)
             return self._confirm(resource, record)
         except OSError as error:
             raise unavailable(error, resource, "syncing the chain of", outcome_unknown=True) from error
@@ -288,6 +291,29 @@ class MountStore:
             if found.request == record.request:
                 return Appended(record, 0)
         return Beaten(current)
+
+    # ── durable ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def make_durable(self, resource: Resource, n: int) -> None:
+        """See Store. On a local disk, whose syncs are dear, each author leaves word of how far it has synced."""
+        try:
+            if self._is_local:
+                with suppress(FileNotFoundError):
+                    if self._files.stat(self._places.of(resource, "synced")).mtime_ns >= n:
+                        return
+            self._files.sync_dir(self._places.of(resource, "chain"))
+        except OSError as error:
+            raise unavailable(error, resource, "syncing the chain of", outcome_unknown=True) from error
+
+    def _tell_durable(self, resource: Resource, n: int) -> None:
+        """Leaves word for those who read record n that they need not sync it: the mtime of a file, in ns, is n.
+
+        Said after the sync returned, so it cannot be true on the disk before that is. On NFS there is nothing to save:
+        the server has made the name durable when the append returned.
+        """
+        if self._is_local:
+            with suppress(OSError):  # they sync it themselves
+                self._files.stamp(self._places.of(resource, "synced"), n)
 
     # ── the rest of the contract ─────────────────────────────────────────────────────────────────────────────────────
 

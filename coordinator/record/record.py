@@ -408,7 +408,9 @@ def _refuse_contradictions(record: Record) -> None:
 def as_dict(record: Record) -> dict[str, object]:
     """The record as plain values, for ``--json`` and for people."""
     shown: dict[str, object] = {
-        item.name: getattr(record, item.name) for item in fields(record) if item.name not in {"lease", "head", "fold", "extra"}
+        item.name: getattr(record, item.name)
+        for item in fields(record)
+        if item.name not in {"lease", "head", "fold", "extra"}
     }
     shown["waiting"] = [waiter._asdict() for waiter in record.waiting]
     for name, part in (("lease", record.lease), ("head", record.head), ("fold", record.fold)):

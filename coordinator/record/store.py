@@ -59,6 +59,14 @@ class Store(Protocol):
         """
         ...
 
+    def make_durable(self, resource: Resource, n: int) -> None:
+        """Returns when record n, which was read here, survives a power failure: its author may not be that far.
+
+        Raises:
+            StoreUnavailable: It may not survive one.
+        """
+        ...
+
     def now_ms(self) -> int:
         """The store's own clock, Unix milliseconds: one clock for all who use this store."""
         ...

@@ -8,7 +8,7 @@ from coordinator.clock import elapsed_max_ms, elapsed_min_ms
 from coordinator.document.board import validate
 from coordinator.document.board.index import index_of
 from coordinator.document.board.spec import check_spec
-from coordinator.document.document import rejection
+from coordinator.document.content import rejection
 from coordinator.document.outcome import Rejected
 from coordinator.document.submit import DURABLE
 from coordinator.document.tree import Tree

@@ -49,7 +49,7 @@ class TaskBoard:
         self.spec = spec
         self._member = member
         self._access = Access(member, document, spec)
-        self._hopeful = False  # the last claim found something: the next one asks without looking first
+        self._hopeful = False  # the last claim left something: the next one asks without looking first
 
     @property
     def name(self) -> str:
@@ -203,8 +203,8 @@ class TaskBoard:
             if op_id is not None or self._hopeful or idle.may_claim():
                 mark = self._member.clock.now()
                 receipt = self._access.decided(op, op_id, WAIT_DEFAULT)
-                self._hopeful = bool(receipt.result["tasks"])
-                if self._hopeful or op_id is not None:
+                self._hopeful = receipt.result["claimable"] > 0
+                if receipt.result["tasks"] or op_id is not None:
                     return mark, receipt.result
                 idle.came_up_empty(receipt)
             if not idle.pause():

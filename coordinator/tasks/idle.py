@@ -43,7 +43,7 @@ class Idle:
         self.next_ms: int | None = None
         self._board, self._op, self._wait_ms, self._cancel = board, op, wait_ms, cancel
         self._clock = board.clock
-        self._began = self._quiet = self._folded = self._clock.now()
+        self._began = self._asked = self._folded = self._clock.now()
         self._revision = 0  # of the last look
         self._may = False
         self._rest_ms = 0.0
@@ -53,7 +53,7 @@ class Idle:
 
     def may_claim(self) -> bool:
         """Whether it is worth to ask."""
-        if self._rest_ms and elapsed_max_ms(self._quiet, self._clock.now()) < self._rest_ms:
+        if self._rest_ms and elapsed_max_ms(self._asked, self._clock.now()) < self._rest_ms:
             return False
         record = self._board.newest()
         revision = record.revision if record else 0
@@ -86,7 +86,7 @@ class Idle:
     def came_up_empty(self, receipt: OperationReceipt) -> None:
         """It was asked, and somebody else was first: not again at once, whatever a look says."""
         self._revision, self.next_ms, self._may = receipt.revision, receipt.result["next_ms"], False
-        self._quiet = self._clock.now()
+        self._asked = self._clock.now()
         self._rest_ms = min(max(2 * self._rest_ms, POLL_MIN_MS), WATCH_POLL_MAX_MS)
 
     def pause(self) -> bool:
@@ -105,7 +105,7 @@ class Idle:
             if self._missing is not None:
                 raise self._missing
             return False
-        pause_ms = _pause_ms(elapsed_max_ms(self._quiet, self._clock.now()))
+        pause_ms = _pause_ms(elapsed_max_ms(self._began, self._clock.now()))
         if left_ms is not None:
             pause_ms = min(pause_ms, left_ms)
         if self.next_ms is not None:  # not past it; and whose clocks differ a little do not come all at once

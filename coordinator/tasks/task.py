@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from coordinator.clock import elapsed_max_ms
 from coordinator.document.submit import DURABLE
-from coordinator.errors import ClaimLost, CoordinatorError, StoreUnavailable
+from coordinator.errors import ClaimLost, CoordinatorError
 from coordinator.events import Event, call_safely
 
 if TYPE_CHECKING:
@@ -225,13 +225,13 @@ def _renew_until_over(references: list[weakref.ref[Task]], member: Member, inter
     """The body of that thread. It holds no reference while it waits: a forgotten task is not kept alive."""
     while references:
         member.clock.pause(interval_ms)
-        pause_next = []
+        alive = []
         for reference in references:
             task = reference()
             if task is not None and not task.is_over and _renewed(task):
-                pause_next.append(reference)
+                alive.append(reference)
             del task
-        references = pause_next
+        references = alive
 
 
 def _renewed(task: Task) -> bool:
@@ -240,8 +240,8 @@ def _renewed(task: Task) -> bool:
         task.heartbeat()
     except ClaimLost:
         return False
-    except StoreUnavailable:
-        return True  # the next one comes well before the claim runs out
+    except CoordinatorError:
+        return True  # the next one comes well before the claim runs out; a worker that goes on finds out by itself
     return True
 
 

@@ -275,6 +275,13 @@ class CrashFiles:
             self._locked.add(node)
             return _CrashLock(self._locked, node)
 
+    def stamp(self, path: str, number: int) -> None:
+        """See Files."""
+        with self._guard:
+            found = find(self._root, path, follow=True)
+            node = found.node or self._make_file("stamp", path, found)
+            node.mtime_ns = number
+
     def touch(self, path: str) -> int:
         """See Files."""
         with self._guard:

@@ -110,8 +110,8 @@ class InterceptedFiles:
         return self._run("realpath", path, lambda: self._inner.realpath(path))
 
     def is_local(self, path: str) -> bool:
-        """See Files."""
-        return self._run("is_local", path, lambda: self._inner.is_local(path))
+        """See Files. Never intercepted: it is a property of the machine, not an event."""
+        return self._inner.is_local(path)
 
     def mkdir(self, path: str) -> None:
         """See Files."""
@@ -145,6 +145,10 @@ class InterceptedFiles:
     def try_lock(self, path: str) -> FileLock | None:
         """See Files."""
         return self._run("try_lock", path, lambda: self._inner.try_lock(path))
+
+    def stamp(self, path: str, number: int) -> None:
+        """See Files."""
+        self._run("stamp", path, lambda: self._inner.stamp(path, number))
 
     def touch(self, path: str) -> int:
         """See Files."""

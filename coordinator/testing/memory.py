@@ -71,6 +71,9 @@ class MemoryStore:
             assert chain is not None  # noqa: S101 - it is there by now
             return Appended(record, len(chain.live))
 
+    def make_durable(self, resource: Resource, n: int) -> None:
+        """See Store."""
+
     def now_ms(self) -> int:
         """See Store."""
         return self._clock.now().wall_ns // 1_000_000

@@ -35,7 +35,7 @@ _LOOKUPS: Final = frozenset({"stat", "read", "readlink"})
 _OPENINGS: Final = frozenset({"listdir", "refresh", "sync_dir"})
 _GROWING: Final = frozenset({"read_at"})  # whoever opens a file anew learns of what was appended to it
 # Of a rename, the new name; the old one is looked up.
-_BY_SERVER: Final = frozenset({"mkdir", "create", "symlink", "rename", "try_lock", "touch"})
+_BY_SERVER: Final = frozenset({"mkdir", "create", "symlink", "rename", "try_lock", "stamp", "touch"})
 
 
 class StaleFiles(InterceptedFiles):
@@ -51,6 +51,10 @@ class StaleFiles(InterceptedFiles):
         self._absent: set[str] = set()
         self._known: dict[tuple[str, str], Any] = {}
 
+    def is_local(self, path: str) -> bool:  # noqa: ARG002 - it is an NFS client's mount, all of it
+        """See Files."""
+        return False
+
     def rename(self, old: str, new: str) -> None:
         """See Files."""
         self._run("rename", new, lambda: self._remembering("unlink", old, lambda: self._inner.rename(old, new)))
@@ -58,8 +62,6 @@ class StaleFiles(InterceptedFiles):
     def _run(self, op: str, path: str, call: Callable[[], T]) -> T:
         if op == "realpath":
             return super()._run(op, path, call)
-        if op == "is_local":  # an NFS client's mount
-            return super()._run(op, path, lambda: False)  # type: ignore[return-value, arg-type]
         return super()._run(op, path, lambda: self._remembering(op, path, call))
 
     def _remembering(self, op: str, path: str, call: Callable[[], T]) -> T:

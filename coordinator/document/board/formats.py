@@ -12,7 +12,12 @@ the id (``/work/items:7``).
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coordinator.document.board.queues import Queue
 
 PENDING: Final = "pending"
 IN_PROGRESS: Final = "in-progress"
@@ -74,7 +79,7 @@ class Entry:
         self.task = task
         self.order: tuple[Any, ...] = ()
         self.parent: Entry | None = None
-        self.children: list[Entry] = []
+        self.children: Sequence[Entry] = ()
         self.deps: tuple[str, ...] = ()
         self.needs: tuple[str, ...] = ()
         self.sound = True
@@ -82,7 +87,7 @@ class Entry:
         self.state = PENDING
         self.unmet = 0
         self.ready = False
-        self.queues: list[Any] = []
+        self.queues: Sequence[Queue] = ()
 
 
 class Layout(NamedTuple):
@@ -131,10 +136,10 @@ class Layout(NamedTuple):
         rank = _rank(task.get(self.priority), PRIORITY_DEFAULT)
         entry.order = (rank, row, 0)
         entry.state = self.state_of(task)
-        deps, entry.sound = self._deps(task, "")
-        entry.deps = deps
-        entry.needs, sound = _needs(task.get(self.needs))
-        entry.sound = entry.sound and sound
+        entry.deps, entry.sound = self._deps(task, "")
+        if task.get(self.needs):
+            entry.needs, sound = _needs(task[self.needs])
+            entry.sound = entry.sound and sound
         found: list[Entry | None] = [entry]
         if self.subtasks:
             subtasks = task.get(self.subtasks)
@@ -152,22 +157,21 @@ class Layout(NamedTuple):
         entry.state = self.state_of(task)
         deps, entry.sound = self._deps(task, f"{parent.name}.")
         entry.deps = tuple(dict.fromkeys(deps + parent.deps))
-        entry.needs, sound = _needs(task.get(self.needs))
-        entry.sound = entry.sound and sound
+        if task.get(self.needs):
+            entry.needs, sound = _needs(task[self.needs])
+            entry.sound = entry.sound and sound
         entry.bound = self.bound
         entry.parent = parent
-        parent.children.append(entry)
+        parent.children = (*parent.children, entry)
         return entry
 
     def _deps(self, task: dict[str, Any], siblings: str) -> tuple[tuple[str, ...], bool]:
         """The keys a task waits for. In a subtask a plain id is a sibling's, and ``1.2`` is subtask 2 of task 1."""
         given = task.get(self.dependencies)
-        if given is None:
+        if not given:
             return (), True
         if not isinstance(given, list) or not all(is_id(one) for one in given):
             return (), False
-        if not given:
-            return (), True
         texts = [str(one) for one in given]
         keys = [self.prefix + (text if "." in text else siblings + text) for text in texts] if siblings else None
         return tuple(dict.fromkeys(keys or [self.prefix + text for text in texts])), True
@@ -192,8 +196,6 @@ def _rank(given: Any, otherwise: Any) -> Any:
 
 
 def _needs(given: Any) -> tuple[tuple[str, ...], bool]:
-    if not given:
-        return (), given is None or given == []
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
         return (), False
     return tuple(sorted(set(given))), True

@@ -99,13 +99,11 @@ class Index:
         """
         if self.notes.dirty:
             self._look_again(tree, now_ms)
-        if now_ms > self.now_ms:
+        if now_ms != self.now_ms:
             self.now_ms = now_ms
-            for key in self.times.rested(now_ms):
+            for key in self.times.turned(now_ms):
                 if key in self.by_key:
                     self._look(self.by_key[key])
-        elif now_ms < self.now_ms:  # a fold that was given up had a later time
-            self._build(tree, now_ms)
 
     def _look_again(self, tree: Tree, now_ms: int) -> None:
         notes = self.notes
@@ -148,6 +146,7 @@ class Index:
         self.times.clear()
         self.queues.clear()
         self._reread(0)
+        self.queues.line_up()
         self.notes.clear(self._base, len(self.rows))
 
     def _reread(self, low: int) -> None:
@@ -186,7 +185,7 @@ class Index:
                 if key not in by_key:
                     self._settle_met(key)
                 waiters.setdefault(key, {})[entry] = None
-            entry.unmet = sum(key not in met for key in entry.deps)
+                entry.unmet += key not in met
         for entry in taken:
             if entry.key in self.records:
                 self.times.note(entry.key, self.now_ms)

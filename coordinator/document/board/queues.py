@@ -21,33 +21,54 @@ _ALL: Final = ""
 
 
 class Queue:
-    """Entries by order. One that left stays in the heap until it comes to the top."""
+    """Entries by order. One that left stays where it was until it comes to the front.
 
-    __slots__ = ("count", "heap", "serial")
+    Those that were there from the start stand in a line, from which the first is taken without looking at others; those
+    that came later are in a heap.
+    """
+
+    __slots__ = ("_heap", "_line", "_serial", "alone", "count")
 
     def __init__(self) -> None:
-        self.heap: list[tuple[tuple[Any, ...], int, Entry]] = []
+        self._line: list[tuple[Any, ...]] = []  # the first is the last
+        self._heap: list[tuple[Any, ...]] = []
+        self._serial = 0  # entries themselves are not compared
+        self.alone: tuple[Queue, ...] = (self,)
         self.count = 0
-        self.serial = 0
 
     def enter(self, entry: Entry) -> None:
         """Takes an entry in."""
-        self.serial += 1  # entries themselves are not compared
-        if len(self.heap) > 2 * self.count + 64:
-            alive = {item[2]: item for item in self.heap if item[2].ready}
-            self.heap = sorted(alive.values())
-        heapq.heappush(self.heap, (entry.order, self.serial, entry))
+        self._serial += 1
         self.count += 1
+        heapq.heappush(self._heap, (*entry.order, self._serial, entry))
+        if len(self._heap) > 2 * self.count + 64:
+            self.line_up()
+
+    def line_up(self) -> None:
+        """Puts all of them in a line."""
+        self._line = sorted({item[-1]: item for item in (*self._line, *self._heap) if item[-1].ready}.values())
+        self._line.reverse()
+        self._heap = []
 
     def first(self) -> Entry | None:
         """The first entry that is still ready."""
-        heap = self.heap
-        while heap:
-            entry = heap[0][2]
-            if entry.ready:
-                return entry
+        line, heap = self._line, self._heap
+        while line and not line[-1][-1].ready:
+            line.pop()
+        while heap and not heap[0][-1].ready:
             heapq.heappop(heap)
-        return None
+        if heap and (not line or heap[0] < line[-1]):
+            return _entry(heap[0])
+        return _entry(line[-1]) if line else None
+
+    def entries(self) -> list[Entry]:
+        """All that are ready."""
+        return [entry for entry in dict.fromkeys(item[-1] for item in (*self._line, *self._heap)) if entry.ready]
+
+
+def _entry(item: tuple[Any, ...]) -> Entry:
+    entry: Entry = item[-1]
+    return entry
 
 
 class Queues:
@@ -68,14 +89,22 @@ class Queues:
         self._last = None
         self.fields.clear()
 
+    def line_up(self) -> None:
+        """Many have entered."""
+        for bucket in self._buckets.values():
+            for queue in bucket.values():
+                queue.line_up()
+
     def enter(self, entry: Entry) -> None:
         """An entry is ready."""
         bucket = self._buckets.get(entry.needs)
         if bucket is None:
             bucket = self._buckets[entry.needs] = {key: Queue() for key in (_ALL, *self._wheres)}
-        entry.queues = [bucket[_ALL]]
-        entry.queues += [bucket[key] for key, where in self._wheres.items() if matches(entry, where)]
-        for queue in entry.queues:
+        entry.queues = queues = bucket[_ALL].alone
+        if self._wheres:
+            found = (bucket[key] for key, where in self._wheres.items() if matches(entry, where))
+            entry.queues = queues = (*queues, *found)
+        for queue in queues:
             queue.enter(entry)
 
     @staticmethod
@@ -83,7 +112,7 @@ class Queues:
         """An entry is not ready any more; its ``ready`` says so already."""
         for queue in entry.queues:
             queue.count -= 1
-        entry.queues = []
+        entry.queues = ()
 
     def first(self, needs: Sequence[str] | None = None, where: dict[str, Any] | None = None) -> Entry | None:
         """The first entry that an agent may have.
@@ -121,10 +150,11 @@ class Queues:
                 self._forget(next(iter(self._wheres)))
             for bucket in self._buckets.values():
                 queue = bucket[key] = Queue()
-                for entry in dict.fromkeys(item[2] for item in bucket[_ALL].heap):
-                    if entry.ready and matches(entry, where):
+                for entry in bucket[_ALL].entries():
+                    if matches(entry, where):
                         queue.enter(entry)
-                        entry.queues.append(queue)
+                        entry.queues = (*entry.queues, queue)
+                queue.line_up()
         self._wheres[key] = where if known is None else known  # the one used last stands last
         self.fields.update(where)
         return key

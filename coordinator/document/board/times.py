@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HELD: Final = "held"
+_OVER_MAX: Final = 256  # ended pauses, before those that are history are thrown out
 
 
 class Times:
@@ -25,10 +26,12 @@ class Times:
         self._deadlines: list[tuple[int, str]] = []
         self._due: dict[str, int] = {}
         self._pauses: list[tuple[int, str]] = []
+        self._over: list[tuple[int, str]] = []  # pauses that are over, the latest first
+        self._over_max = _OVER_MAX
 
     def clear(self) -> None:
         """Forgets all."""
-        self._deadlines, self._due, self._pauses = [], {}, []
+        self._deadlines, self._due, self._pauses, self._over = [], {}, [], []
 
     def note(self, key: str, now_ms: int) -> None:
         """Takes notice of a task's newest claim."""
@@ -41,13 +44,30 @@ class Times:
             if known_ms is None or until_ms < known_ms:
                 self._due[key] = until_ms
                 heapq.heappush(self._deadlines, (until_ms, key))
-        elif self._pause_of(key) > now_ms:
-            heapq.heappush(self._pauses, (self._pause_of(key), key))
+        elif (until_ms := self._pause_of(key)) > now_ms:
+            heapq.heappush(self._pauses, (until_ms, key))
+        elif until_ms:
+            self._end(until_ms, key)
 
-    def rested(self, now_ms: int) -> Iterator[str]:
-        """Those whose pause is over, once each time they were noted."""
+    def turned(self, now_ms: int) -> Iterator[str]:
+        """Those whose pause is over at a time and was not before, or the other way round.
+
+        Time goes back when a fold is given up, or when a reader's clock was ahead of the next fold's.
+        """
         while self._pauses and self._pauses[0][0] <= now_ms:
-            yield heapq.heappop(self._pauses)[1]
+            until_ms, key = heapq.heappop(self._pauses)
+            self._end(until_ms, key)
+            yield key
+        while self._over and -self._over[0][0] > now_ms:
+            until_ms, key = heapq.heappop(self._over)
+            heapq.heappush(self._pauses, (-until_ms, key))
+            yield key
+
+    def _end(self, until_ms: int, key: str) -> None:
+        heapq.heappush(self._over, (-until_ms, key))
+        if len(self._over) > self._over_max:
+            self._over = sorted({item for item in self._over if self._pause_of(item[1]) == -item[0]})
+            self._over_max = max(_OVER_MAX, 2 * len(self._over))
 
     def first_deadline(self) -> tuple[int, str] | None:
         """The claim that is over first: until when, and of which task."""

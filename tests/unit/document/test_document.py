@@ -25,7 +25,7 @@ from coordinator import (
     StoreUnavailable,
     Workspace,
 )
-from coordinator.document import document as documents
+from coordinator.document import content as documents
 from coordinator.files import SYSTEM_FILES
 from coordinator.testing import Call, FailAt, InterceptedFiles
 

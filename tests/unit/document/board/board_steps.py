@@ -67,7 +67,7 @@ class Play:
         edits = json.loads(json.dumps(self.tree.edits_since(mark)))
         copied = Tree(*before)
         for kind, path, *rest in edits:
-            {"add": copied.add, "replace": copied.replace, "remove": copied.remove}[kind](path, *rest)
+            getattr(copied, kind)(path, *rest)
         assert text((copied.value, copied.side)) == text(after)
         return json.loads(json.dumps(outcomes[-1]))
 

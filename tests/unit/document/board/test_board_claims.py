@@ -189,8 +189,10 @@ def test_every_word_of_another_lets_dead_workers_go(do: str) -> None:
     play, [_, epoch] = claimed("a", "b")
     play.do("heartbeat", id="b", epoch=epoch, ttl_ms=50_000)
     play.now_ms += 1001
-    more = {"fail": {"error": "", "retryable": False}}.get(do, {})
-    play.do(do, id="b", **({} if do == "cancel" else {"epoch": epoch}), **more)
+    more: dict[str, Any] = {"error": "", "retryable": False} if do == "fail" else {}
+    if do != "cancel":
+        more["epoch"] = epoch
+    play.do(do, id="b", **more)
     assert (play.status("a"), play.tasks()["a"]["holder"]) == ("pending", None)
 
 
@@ -264,9 +266,9 @@ def test_late_results_are_kept_within_bounds() -> None:
 
 def test_an_epoch_that_was_never_given_is_not_one_that_was_lost() -> None:
     play, _ = claimed("a")
-    for do, more in (("heartbeat", {}), ("complete", {"result": 1}), ("release", {})):
-        assert play.refused(do, id="a", epoch=9, **more).why == "unknown"
-        assert play.refused(do, id="b", epoch=1, **more).why == "unknown"
+    for do in ("heartbeat", "complete", "release"):
+        assert play.refused(do, id="a", epoch=9).why == "unknown"
+        assert play.refused(do, id="b", epoch=1).why == "unknown"
 
 
 def test_epochs_only_grow() -> None:
@@ -340,6 +342,25 @@ def test_a_held_task_set_to_pending_by_hand_is_held_until_its_time_is_over() -> 
     assert play.names("bob") == []
     play.now_ms += 1001
     assert play.names("bob") == ["a"]
+
+
+def test_a_task_set_to_pending_by_hand_still_counts_its_attempts() -> None:
+    play, _ = claimed("a", max_attempts=1)
+    play.tree.replace(["value", "tasks", 0, "status"], "pending")
+    play.now_ms += 1001
+    assert play.names("bob") == []
+    assert play.status("a") == "failed"
+
+
+def test_who_comes_back_leaves_what_a_person_said_meanwhile() -> None:
+    play, [epoch] = claimed("a")
+    play.now_ms += 1001
+    play.tree.replace(["value", "tasks", 0, "status"], "review")
+    assert play.names("bob") == []
+    play.do("heartbeat", id="a", epoch=epoch)
+    assert play.status("a") == "review"
+    play.do("complete", id="a", epoch=epoch)
+    assert play.status("a") == "done"
 
 
 def test_in_progress_by_hand_is_nobody_elses() -> None:

@@ -196,10 +196,12 @@ def test_an_agent_is_given_only_what_it_can_do() -> None:
 
 
 def test_what_somebody_marked_done_is_not_done_once_it_is_deleted() -> None:
-    play = Play({"tasks": [{"id": "a", "status": "done"}, {"id": "b", "dependencies": ["a"]}, {"id": "c"}]})
-    assert play.names(ids=["c"]) == ["c"]
-    play.tree.remove(["value", "tasks", 0])
-    assert play.names(count=9) == []
+    for first in (True, False):
+        done, waiting = {"id": "a", "status": "done"}, {"id": "b", "dependencies": ["a"]}
+        play = Play({"tasks": [{"id": "c"}, *((done, waiting) if first else (waiting, done))]})
+        assert play.names(ids=["c"]) == ["c"]
+        play.tree.remove(["value", "tasks", 1 if first else 2])
+        assert play.names(count=9) == []
 
 
 def test_a_filter_on_fields() -> None:
@@ -241,6 +243,7 @@ def test_only_those_that_are_named() -> None:
     play = Play({"tasks": [{"id": 1}, {"id": "2", "priority": "high"}, {"id": 3}, {"id": 4, "dependencies": [1]}]})
     result = play.do("claim", ids=["1", 2, 4, "nope"], count=1)
     assert ([one["id"] for one in result["tasks"]], result["claimable"]) == (["2"], 1)
+    assert result["next_ms"] == NOW_MS + 1001
     assert play.names(ids=[4, 2, 1, 1], count=9) == ["1"]
     assert play.names(ids=[]) == []
 

@@ -69,10 +69,11 @@ def test_fields_and_words_by_other_names() -> None:
 
 def test_a_word_that_says_the_same_already_is_left() -> None:
     play = Play(jira(), JIRA)
+    ((_, epoch),) = play.claim(ids=[7])
     play.tree.replace(["value", "work", 0, "items/all", 0, "state"], "done")
-    play.now_ms += 1
-    assert play.names() == ["8"]
+    play.do("complete", id=7, epoch=epoch)
     assert play.value["work"][0]["items/all"][0]["state"] == "done"
+    assert play.names() == ["8"]
 
 
 def test_an_array_at_the_root() -> None:
@@ -103,6 +104,13 @@ def test_the_list_around_the_board_may_change() -> None:
     assert play.status("7") == "in-progress"
     play.do("cancel", id=7)
     assert play.value["work"][0]["items/all"][0]["state"] == "wontfix"
+
+
+def test_a_list_before_the_board_may_be_taken_out() -> None:
+    play = Play([[], tasks("a"), tasks("b")], make_spec("list", at="/1"))
+    assert play.names() == ["a"]
+    play.tree.remove(["value", 0])
+    assert play.names() == ["b"]
 
 
 def test_elements_that_are_no_tasks_are_passed_over() -> None:

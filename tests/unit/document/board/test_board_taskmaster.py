@@ -200,11 +200,12 @@ def test_a_document_that_has_no_such_tag() -> None:
     refusal = play.refused("claim")
     assert refusal.why == "format"
     assert "'master', 'loop', 'orphan'" in refusal.text
-    for value in (None, [], "text", {"main": {"tasks": {}}}, {"main": []}):
+    others: list[Any] = [None, [], "text", {"main": {"tasks": {}}}, {"main": []}]
+    for value in others:
         assert Play(value, {**OWN, "tag": "main"}).refused("claim").why == "format"
 
 
 def test_words_of_the_tool_that_are_nobodys_to_claim() -> None:
     for status in ("review", "deferred", "blocked", "in-progress", "done"):
-        value = {"master": {"tasks": [{"id": 1, "status": status, "subtasks": []}]}}
+        value: dict[str, Any] = {"master": {"tasks": [{"id": 1, "status": status, "subtasks": []}]}}
         assert Play(value, OWN).names() == []
