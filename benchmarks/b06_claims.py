@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.claiming import CPU, RATE, SHARE, WAIT, claiming_side
+from benchmarks.claiming import CPU, RATE, READY, SHARE, WAIT, claiming_side
 from benchmarks.ours import Board
 from benchmarks.peers import CLAIMING_PEERS, FLOCK, SQLITE
 from benchmarks.runner import Case, Target, Trial
@@ -25,7 +25,7 @@ def trials(options: Options) -> Sequence[Trial]:
         Trial(
             "b6-crowd",
             f"claim-next, {AGENTS} processes, {TASKS:,} tasks",
-            (RATE, SHARE, CPU, WAIT),
+            (RATE, SHARE, CPU, WAIT, READY),
             [claiming_side(way, agents=AGENTS, tasks=TASKS, seconds=seconds) for way in (Board(), *CLAIMING_PEERS)],
             (
                 Target("rate", 20, FLOCK.name),
@@ -38,7 +38,7 @@ def trials(options: Options) -> Sequence[Trial]:
         Trial(
             "b6-alone",
             f"claim-next, one process alone, {TASKS:,} tasks",
-            (RATE, CPU, WAIT),
+            (RATE, CPU, WAIT, READY),
             [claiming_side(way, agents=1, tasks=TASKS, seconds=seconds) for way in (Board(), FLOCK, SQLITE)],
             (Target("rate", 1, FLOCK.name),),
         ),

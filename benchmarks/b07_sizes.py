@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.b06_claims import AGENTS
-from benchmarks.claiming import COST, CPU, RATE, claiming_side
+from benchmarks.claiming import COST, CPU, RATE, READY, claiming_side
 from benchmarks.ours import Board
 from benchmarks.peers import FLOCK, SQLITE
 from benchmarks.runner import OURS, Case, Target, Trial
@@ -27,7 +27,7 @@ def trials(options: Options) -> Sequence[Trial]:
         Trial(
             "b7-sizes",
             f"claim-next by the number of tasks, {AGENTS} processes",
-            (COST, RATE, CPU),
+            (COST, RATE, CPU, READY),
             [
                 claiming_side(
                     way,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.b06_claims import TASKS
-from benchmarks.claiming import CPU, RATE, SHARE, WAIT, claiming_side
+from benchmarks.claiming import CPU, RATE, READY, SHARE, WAIT, claiming_side
 from benchmarks.ours import Board
 from benchmarks.peers import FLOCK, SQLITE
 from benchmarks.runner import OURS, Case, Side, Target, Trial
@@ -36,7 +36,7 @@ def trials(options: Options) -> Sequence[Trial]:
         Trial(
             "b8-crowds",
             f"claim-next by the number of agents, {TASKS:,} tasks",
-            (RATE, CPU, SHARE, WAIT),
+            (RATE, CPU, SHARE, WAIT, READY),
             sides,
             (
                 Target("rate", 1, few, side=many, text=f"throughput with {crowds[-1]} agents ≥ with {crowds[1]}"),

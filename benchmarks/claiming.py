@@ -22,6 +22,7 @@ RATE: Final = Metric("rate", "claims a second", "/s")
 COST: Final = Metric("cost", "time of a claim, all agents together", "ms", "less")
 CPU: Final = Metric("cpu", "CPU of a claim, all agents together", "ms", "less")
 SHARE: Final = Metric("share", "slowest worker's part of a fair share", "")
+READY: Final = Metric("ready", "CPU of an agent until its first claim", "ms", "less")
 WAIT: Final = Metric("p99", "p99 of an agent's wait for its claim", "ms", "less")
 DESCRIPTION: Final = (
     "Read the module, list what callers rely on, and write down each assumption that no test yet holds, one a line. "
@@ -71,6 +72,8 @@ def agent_name(number: int) -> str:
 def claiming_side(way: Claiming, *, agents: int, tasks: int, seconds: float, name: str = "", repeat: int = 1) -> Side:
     """A side that claims with so many agents from so many tasks for at most so many seconds.
 
+    Each has claimed once before the clock starts: reading a document for the first time is told by ``READY``.
+
     Few tasks are gone in a moment, in which the start of the processes is most of what is seen: ``repeat`` takes the
     medians of several moments.
     """
@@ -80,8 +83,11 @@ def claiming_side(way: Claiming, *, agents: int, tasks: int, seconds: float, nam
         in_child(lambda: way.prepare(directory, make_tasks(tasks)))
 
         def start(number: int) -> Callable[[], dict[str, Any]]:
+            cpu = cpu_seconds()
             claim, end = way.open(directory, agent_name(number))
-            return lambda: claim_for(claim, end, seconds)
+            first = claim()
+            cpu = cpu_seconds() - cpu
+            return lambda: claim_for(claim, end, seconds) | {"first": first, "ready": cpu}
 
         done = run_crew(agents, start, patience_seconds=seconds + 120)
         owners = in_child(lambda: dict(way.owners(directory)))
@@ -140,7 +146,9 @@ def check(done: list[dict[str, Any]], owners: Mapping[str, str]) -> None:
     """
     given: dict[str, str] = {}
     for number, worker in enumerate(done):
-        for task in worker["claims"]:
+        for task in [worker["first"], *worker["claims"]]:
+            if task is None:
+                continue
             if task in given:
                 raise WrongAnswer(f"{task} was handed out to {given[task]} and to {agent_name(number)}")
             given[task] = agent_name(number)
@@ -163,4 +171,5 @@ def figures(done: list[dict[str, Any]]) -> dict[str, float]:
         CPU.key: sum(worker["cpu"] for worker in done) / total * 1000,
         SHARE.key: min(counts) * len(counts) / total,
         WAIT.key: quantile(waits, 0.99) * 1000,
+        READY.key: statistics.median(worker["ready"] for worker in done) * 1000,
     }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordinator.clock import Instant, elapsed_max_ms, elapsed_min_ms
 from coordinator.document.fold import APPLIED, REJECTED, fold, order, parse
+from coordinator.document.retire import remove_orphans, silent_logs
 from coordinator.document.revision import FoldLog, Line, LineAt, encode_line
 from coordinator.document.snapshot import Draft, sha256_of
 from coordinator.document.state import Base, Loader, State, trim
@@ -22,6 +23,7 @@ from coordinator.errors import CoordinatorError, MalformedDocument, StoreUnavail
 from coordinator.events import Event
 from coordinator.limits import CHAIN_KEEP, CHAIN_MAX, CHECKPOINT_FILES, CHECKPOINT_MIN_BYTES, FOLD_BATCH_BYTES
 from coordinator.log.reader import LogReader, Position, quarantine, remove_logs
+from coordinator.record.mount import unavailable
 from coordinator.record.agree import Refusal, settle
 from coordinator.record.decide import Put, Why
 from coordinator.record.record import FoldAt, Head
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from coordinator.record.member import Member
     from coordinator.record.record import Record
 
+OVER = frozenset({"ended", "quarantined"})
 _CLOCK_KEEP_MS = 1000  # how long the store's time is reckoned before it is asked anew
 
 
@@ -67,6 +70,8 @@ class _Plan(NamedTuple):
     gone: list[str]
     outcomes: list[list[Any]]
     quarantined: int
+    left: list[str]  # logs that are over already, and whose files are there nonetheless
+    advanced: dict[str, int]  # logs that go on in a later segment than they were folded to before
 
 
 class Compactor:
@@ -181,7 +186,12 @@ class Compactor:
         self._mark = state.tree.mark()
         outcomes = fold(state, sequence, now_ms=now_ms, known=self._known(state, sequence))
         gone = [name for name in batch.absent if name not in positions and state.positions[name].state != "open"]
-        plan = _Plan(positions, gone, outcomes, len(batch.damaged))
+        advanced = {
+            name: position.segment
+            for name, position in positions.items()
+            if name in state.positions and position.segment > state.positions[name].segment
+        }
+        plan = _Plan(positions, gone, outcomes, len(batch.damaged), batch.left, advanced)
         return self._publish(state, record, plan, now_ms)
 
     def _positions(self, state: State, batch: LogBatch, retire: Collection[str]) -> dict[str, Position]:
@@ -304,11 +314,37 @@ class Compactor:
         applied = sum(outcome[4] == APPLIED for outcome in plan.outcomes)
         rejected = sum(outcome[4] == REJECTED for outcome in plan.outcomes)
         self._tell("folded", revision=revision, applied=applied, rejected=rejected)
-        for position in plan.positions.values():
-            if position.state == "ended":
-                with contextlib.suppress(CoordinatorError, OSError):  # the next collection tries again
-                    remove_logs(self._member, self._resource, position.incarnation)
+        # Deleted only now that a revision says they are over; the evidence of damage is kept elsewhere.
+        over = [position.incarnation for position in plan.positions.values() if position.state in OVER]
+        unneeded: dict[str, int | None] = {**plan.advanced, **dict.fromkeys([*over, *plan.left])}
+        for incarnation, below in unneeded.items():
+            with contextlib.suppress(CoordinatorError):  # the next fold tries again
+                remove_logs(self._member, self._resource, incarnation, below=below)
         return Folded(revision, applied, rejected, plan.quarantined, "", record)
+
+    def retire_silent(self) -> int:
+        """Fences the logs of writers that are silent for long, reads them once more, and ends them (P27).
+
+        Returns:
+            How many. Raises StoreUnavailable; a retry is safe.
+        """
+        with self.guard:
+            done = self.fold_once()
+            state = self._state
+            if state is None or done.waiting_for:
+                return 0
+            try:
+                now_ms = self._member.store.now_ms()
+                silent = silent_logs(self._member, self._resource, state.positions.values(), now_ms)
+                orphans = self._reader.read(state.positions, max_bytes=FOLD_BATCH_BYTES).orphans
+                remove_orphans(self._member, self._resource, orphans, now_ms)
+            except OSError as error:
+                raise unavailable(error, self._resource, "looking for silent logs of") from error
+            if silent:
+                self.fold_once(retire=silent)
+                self.fold_once()
+                self._tell("log_retired", logs=silent)
+            return len(silent)
 
     def collect_chain(self, record: Record) -> None:
         """Keeps the chain short (P18); to be called without the turn."""

@@ -471,6 +471,9 @@ class Document:
         Returns:
             Records archived and deleted, files deleted, bytes freed.
         """
+        record = self._member.store.read(self._resource)
+        if record is not None and record.fold is not None:
+            self._folding.compactor.retire_silent()
         records = self._member.store.collect(self._resource, self._member.author(), keep=keep)
         files, freed_bytes = self._remove_unneeded()
         self._tell("collected", records=records, files=files, bytes=freed_bytes)

@@ -201,6 +201,8 @@ class Folding:
         self.compactor.collect_chain(done.record)
         if done.checkpoint:
             self._tidy()
+            with contextlib.suppress(CoordinatorError):  # the next checkpoint tries again
+                self.compactor.retire_silent()
         self._refresh_when_due()
 
     def _refresh_when_due(self) -> None:

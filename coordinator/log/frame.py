@@ -48,7 +48,7 @@ NUL: Final = "nul"
 _HEAD: Final = re.compile(rb"C1 ([1-9][0-9]{0,6}) ([0-9a-f]{8}) ([0-9a-f]{8}) (?=\{)")
 # The beginning of a head: each part may be missing, with all that follow.
 _HEAD_CUT: Final = re.compile(
-    rb"C(?:1(?: (?:[1-9][0-9]{0,6}(?: (?:[0-9a-f]{0,7}|[0-9a-f]{8} (?:[0-9a-f]{0,8}|[0-9a-f]{8} )))?)?)?)?|"
+    rb"C(?:1(?: (?:[1-9][0-9]{0,6}(?: (?:[0-9a-f]{0,8}|[0-9a-f]{8} (?:[0-9a-f]{0,8}|[0-9a-f]{8} )))?)?)?)?|"
 )
 
 

@@ -24,8 +24,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def worker(*claims: str, began: float = 0.0, ended: float = 1.0) -> dict[str, Any]:
-    return {"claims": list(claims), "waits": [0.1] * len(claims), "began": began, "ended": ended, "cpu": 0.5}
+def worker(*claims: str, first: str | None = None, began: float = 0.0, ended: float = 1.0) -> dict[str, Any]:
+    return {
+        "first": first,
+        "ready": 0.03,
+        "claims": list(claims),
+        "waits": [0.1] * len(claims),
+        "began": began,
+        "ended": ended,
+        "cpu": 0.5,
+    }
 
 
 # ── processes ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -73,6 +81,11 @@ def test_a_task_that_was_handed_out_twice_is_a_wrong_answer() -> None:
         check([worker("a"), worker("b", "a")], {"a": "agent-000", "b": "agent-001"})
 
 
+def test_the_claim_before_the_clock_starts_counts_as_any_other() -> None:
+    with pytest.raises(WrongAnswer, match="a was handed out to agent-000 and to agent-001"):
+        check([worker(first="a"), worker("a", first="b")], {"a": "agent-000", "b": "agent-001"})
+
+
 def test_a_claim_that_is_not_there_afterwards_is_a_wrong_answer() -> None:
     with pytest.raises(WrongAnswer, match="b was answered to agent-001, and afterwards belongs to None"):
         check([worker("a"), worker("b")], {"a": "agent-000"})
@@ -90,6 +103,7 @@ def test_the_figures_of_a_crowd() -> None:
         "cpu": 250.0,
         "share": 0.5,  # one of four, where two were fair
         "p99": 100.0,
+        "ready": 30.0,
     }
 
 
@@ -112,7 +126,7 @@ def test_tasks_are_about_250_bytes_each() -> None:
 @pytest.mark.parametrize("way", [FLOCK, SQLITE, SharedLog()], ids=lambda way: str(way.name))
 def test_a_peer_hands_out_every_task_once(way: Claiming, tmp_path: Path) -> None:
     found: Mapping[str, float] = claiming_side(way, agents=3, tasks=40, seconds=60).measure(str(tmp_path))
-    assert set(found) == {"rate", "cost", "cpu", "share", "p99"}
+    assert set(found) == {"rate", "cost", "cpu", "share", "p99", "ready"}
     assert set(way.owners(f"{tmp_path}/0")) == {task["id"] for task in make_tasks(40)}, (
         "the crowd's check was of them all"
     )

@@ -216,10 +216,10 @@ def test_the_comparison_sees_an_index_that_is_not_kept_up() -> None:
         play.names(count=2)
 
 
-@pytest.mark.parametrize("toggled", [0, 300])
+@pytest.mark.parametrize("toggled", [0, 1200])
 def test_a_fold_that_is_given_up_takes_its_time_along(toggled: int) -> None:
-    play = Play(board("a", "b"))
-    for name, epoch in play.claim(count=2):
+    play = Play(board("a", "b", "c"))
+    for name, epoch in play.claim(count=3):
         play.do("fail", id=name, epoch=epoch, error="", retryable=True, delay_ms=500)
     play.now_ms += 600
     assert play.do("claim", ids=[])["next_ms"] is None
@@ -231,9 +231,20 @@ def test_a_fold_that_is_given_up_takes_its_time_along(toggled: int) -> None:
     play.tree.replace(["value", "tasks", 1, "status"], "pending")
     assert play.names(ids=[]) == []
     play.now_ms -= 101
-    assert play.do("claim", count=2) == {"tasks": [], "next_ms": NOW_MS + 500, "claimable": 0}
+    assert play.do("claim", count=3) == {"tasks": [], "next_ms": NOW_MS + 500, "claimable": 0}
     play.now_ms += 1
-    assert play.names(count=2) == ["a", "b"]
+    assert play.names(count=3) == ["a", "b", "c"]
+
+
+def test_an_index_that_is_made_late_can_go_back_too() -> None:
+    first = Play(board("a"))
+    ((_, epoch),) = first.claim()
+    first.do("fail", id="a", epoch=epoch, error="", retryable=True, delay_ms=500)
+    play = Play(first.value, side=first.tree.side)
+    play.now_ms += 600
+    assert play.names(ids=[]) == []
+    play.now_ms -= 101
+    assert play.names() == []
 
 
 def test_a_pause_that_is_over_otherwise_is_not_waited_for() -> None:
