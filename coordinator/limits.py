@@ -84,7 +84,7 @@ VIEW_BYTES_PER_MS: Final = 5000  # and longer the larger it is
 SHOWN_KEEP: Final = 16  # renderings kept, to know what an edit by hand was made from (P17)
 UPDATE_WAIT_DEFAULT_MS: Final = 10_000  # how long an update waits to be applied
 SYNC_AFTER_MS: Final = 20  # an operation that is not decided by then has its log synced, if it was not
-LEAD_AFTER_MS: Final = 2  # a waiter that has to catch up first leaves the fold this long to who need not
+LEAD_AFTER_MS: Final = 8  # a waiter that has to catch up first leaves the fold this long to who need not
 
 # ── formats ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 FORMAT: Final = 1  # what this version writes into .coordinator/format.json, and reads

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from coordinator.document.conflicts import Became
 from coordinator.document.difference import difference
 from coordinator.document.fold import APPLIED, Operation
 from coordinator.document.json_text import parse
@@ -29,7 +30,7 @@ from coordinator.document.operations import as_patch, validate
 from coordinator.document.revision import LineGoneError, Lines
 from coordinator.document.snapshot import read_snapshot
 from coordinator.document.tree import copy_of
-from coordinator.document.view import SETTLE_MS, Became
+from coordinator.document.view import SETTLE_MS
 from coordinator.errors import BadValue, CoordinatorError, MalformedDocument
 from coordinator.events import Event
 from coordinator.limits import DOCUMENT_MAX_BYTES, SHOWN_KEEP
@@ -37,9 +38,10 @@ from coordinator.limits import DOCUMENT_MAX_BYTES, SHOWN_KEEP
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from coordinator.document.conflicts import Edit
     from coordinator.document.folding import Folding
     from coordinator.document.state import State
-    from coordinator.document.view import Edit, View
+    from coordinator.document.view import View
     from coordinator.files import Stat
     from coordinator.names import Resource
     from coordinator.record.member import Member

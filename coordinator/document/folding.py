@@ -86,7 +86,7 @@ class Folding:
         adopt: Callable[[Record | None], Record | None],
         edits: Callable[[State, Record], Sequence[Operation]],
         refresh: Callable[[Record, bytes], Refreshed | None],
-        tidy: Callable[[], None],
+        tidy: Callable[[], object],
     ) -> None:
         self._member = member
         self._resource = resource

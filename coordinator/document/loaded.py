@@ -146,7 +146,7 @@ def _is_made_of(edited: Any, added: Any) -> bool:
     if not isinstance(edited, dict) or not isinstance(added, dict):
         return False
     same = sum(name != KEY and name in edited and edited[name] == value for name, value in added.items())
-    return 2 * same > len(added) - (KEY in added)
+    return bool(2 * same > len(added) - (KEY in added))
 
 
 def _parts(value: Any) -> dict[Any, Any] | None:

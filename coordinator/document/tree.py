@@ -27,14 +27,15 @@ if TYPE_CHECKING:
 VALUE: Final = "value"
 SIDE: Final = "side"
 END: Final = "-"
+_HOLDERS: Final = frozenset({dict, list})
 
 
 def copy_of(value: Any) -> Any:
     """A JSON value of its own; a quarter of what copy.deepcopy takes."""
-    if isinstance(value, dict):
-        return {key: copy_of(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [copy_of(inner) for inner in value]
+    if type(value) is dict:
+        return {key: copy_of(inner) if type(inner) in _HOLDERS else inner for key, inner in value.items()}
+    if type(value) is list:
+        return [copy_of(inner) if type(inner) in _HOLDERS else inner for inner in value]
     return value
 
 

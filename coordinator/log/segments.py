@@ -73,6 +73,7 @@ class Segments:
         self._file: NewFile | None = None
         self._is_sound = True  # no error and no interrupt left the segment other than these fields have it
         self._is_named = False  # the newest segment's name is synced
+        self._next = 1  # the number of the segment after the newest
         self._in_doubt = 0  # a segment that could not be created, and may be there nonetheless
         self._chain = 0
 
@@ -158,16 +159,17 @@ class Segments:
             make_dirs(files, self._member.places.resources, self._folder)
             self._has_folder = True
         self._is_sound = False
-        number = self.segment + 1
         while self._file is None:
+            number = self._next
             was_in_doubt, self._in_doubt = self._in_doubt == number, number
             try:
                 self._file = files.create(self._path(number))
             except FileExistsError as error:
                 if not was_in_doubt:
                     raise TakenError(error.errno, error.strerror, error.filename) from error
-                number += 1  # this log's own: it was created, and the reply was lost
-        self.segment, self.offset, self._chain, self._is_named = number, 0, 0, False
+                self._next += 1  # this log's own: it was created, and the reply was lost
+        self.segment, self.offset, self._chain, self._is_named = self._next, 0, 0, False
+        self._next += 1
         self._in_doubt = 0
         self._is_sound = True
 
