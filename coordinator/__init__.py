@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from coordinator.document.folding import Change
     from coordinator.document.history import Revision
     from coordinator.document.lease import DocumentLease
-    from coordinator.document.submit import OperationReceipt
+    from coordinator.document.receipt import OperationReceipt
     from coordinator.errors import (
         AcquireCancelled,
         AuthorityMoved,
@@ -64,7 +64,7 @@ _HOMES = {  # everything else is an error
     "Event": "events",
     "Folded": "document.compactor",
     "Lease": "lease",
-    "OperationReceipt": "document.submit",
+    "OperationReceipt": "document.receipt",
     "Receipt": "document.content",
     "ResourceStatus": "workspace",
     "Revision": "document.history",

@@ -12,7 +12,8 @@ from coordinator.document.document import Document
 from coordinator.document.lease import DocumentLease
 from coordinator.errors import BadName, BadValue, Damaged, LeaseHeld, NewerFormat, NotAWorkspace
 from coordinator.events import Events
-from coordinator.files import SYSTEM_FILES, sweep
+from coordinator.files import SYSTEM_FILES
+from coordinator.folders import sweep
 from coordinator.lease import resume as resume_lease
 from coordinator.limits import CLOCK_FILE_KEEP_MS, SCRATCH_KEEP_MS, TTL_DEFAULT_MS
 from coordinator.names import STATE_DIR, Resource, default_agent, new_id, parse_agent

@@ -27,7 +27,7 @@ from coordinator.errors import BadValue, CoordinatorError, MalformedDocument, No
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coordinator.document.submit import OperationReceipt
+    from coordinator.document.receipt import OperationReceipt
     from coordinator.tasks import Task, TaskBoard
 
 tasks_app = typer.Typer(

@@ -19,13 +19,13 @@ from coordinator.document.retire import remove_orphans, silent_logs
 from coordinator.document.revision import FoldLog, Line, LineAt, encode_line
 from coordinator.document.snapshot import Draft, sha256_of
 from coordinator.document.state import Base, Loader, State, trim
-from coordinator.errors import CoordinatorError, MalformedDocument, StoreUnavailable
+from coordinator.errors import CoordinatorError, LeaseHeld, MalformedDocument, StoreUnavailable
 from coordinator.events import Event
 from coordinator.limits import CHAIN_KEEP, CHAIN_MAX, CHECKPOINT_FILES, CHECKPOINT_MIN_BYTES, FOLD_BATCH_BYTES
 from coordinator.log.reader import LogReader, Position, quarantine, remove_logs
-from coordinator.record.mount import unavailable
 from coordinator.record.agree import Refusal, settle
-from coordinator.record.decide import Put, Why
+from coordinator.record.decide import Put, Readings, Why, over_reason
+from coordinator.record.mount import unavailable
 from coordinator.record.record import FoldAt, Head
 
 if TYPE_CHECKING:
@@ -153,7 +153,10 @@ class Compactor:
         with self.guard, contextlib.ExitStack() as stack:
             if not has_turn:
                 stack.enter_context(self._member.store.turn(self._resource))
-            return self._fold(retire)
+            try:
+                return self._fold(retire)
+            except LeaseHeld as held:  # a plain file that was never committed cannot be taken over now
+                return Folded(waiting_for=held.holder)
 
     def _fold(self, retire: Collection[str]) -> Folded:
         record = self._member.store.read(self._resource)
@@ -175,6 +178,9 @@ class Compactor:
         return self._state, record
 
     def _fold_on(self, state: State, record: Record | None, retire: Collection[str]) -> Folded | None:
+        holder = self._holder(record)
+        if holder:
+            return Folded(waiting_for=holder, record=record)
         batch = self._reader.read(state.positions, max_bytes=FOLD_BATCH_BYTES)
         logs = [parse(new.payloads, new.after.agent, new.after.incarnation) for new in batch.logs]
         edits = self._edits(state, record) if record is not None else ()
@@ -193,6 +199,13 @@ class Compactor:
         }
         plan = _Plan(positions, gone, outcomes, len(batch.damaged), batch.left, advanced)
         return self._publish(state, record, plan, now_ms)
+
+    def _holder(self, record: Record | None) -> str:
+        """Who holds the document's lease, so that nothing can be published; whoever is over is not waited for."""
+        lease = record.lease if record else None
+        if lease is None or over_reason(lease, Readings(self._member.store.now_ms(), self._member.store.skew_ms)):
+            return ""
+        return lease.agent
 
     def _positions(self, state: State, batch: LogBatch, retire: Collection[str]) -> dict[str, Position]:
         positions = {new.after.incarnation: new.after for new in batch.logs if new.after != new.before}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from coordinator.document.snapshot import sha256_of
 from coordinator.events import Event
-from coordinator.files import list_surely, make_dirs, remove_quietly
+from coordinator.folders import list_surely, make_dirs, remove_quietly
 
 if TYPE_CHECKING:
     from coordinator.files import Stat

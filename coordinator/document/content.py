@@ -9,7 +9,7 @@ from coordinator.errors import BadValue, OperationRejected, RevisionConflict
 from coordinator.limits import DOCUMENT_MAX_BYTES
 
 if TYPE_CHECKING:
-    from coordinator.document.submit import OperationReceipt
+    from coordinator.document.receipt import OperationReceipt
     from coordinator.names import Resource
     from coordinator.record.record import Record
 

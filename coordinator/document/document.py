@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from coordinator.document.fold import Operation
     from coordinator.document.folding import Change, Folding
     from coordinator.document.history import Revision
+    from coordinator.document.receipt import OperationReceipt
     from coordinator.document.state import State
-    from coordinator.document.submit import OperationReceipt
     from coordinator.names import Resource
     from coordinator.record.member import Member
     from coordinator.record.record import Record

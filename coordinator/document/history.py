@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from coordinator.document.snapshot import read_snapshot
 from coordinator.errors import BadValue
-from coordinator.files import list_surely
+from coordinator.folders import list_surely
 from coordinator.record.mount import unavailable
 
 if TYPE_CHECKING:

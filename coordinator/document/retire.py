@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from coordinator.files import remove_quietly
+from coordinator.folders import remove_quietly
 from coordinator.limits import ORPHAN_KEEP_MS, RETIRE_AFTER_MS
 from coordinator.log.keep import log_files
 

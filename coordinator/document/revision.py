@@ -37,7 +37,7 @@ import orjson
 
 from coordinator.document.snapshot import sha256_of
 from coordinator.errors import CorruptSnapshot
-from coordinator.files import list_surely, make_dirs, refresh_down
+from coordinator.folders import list_surely, make_dirs, refresh_down
 from coordinator.limits import FOLD_FILE_BYTES, FOLD_TRIES
 from coordinator.names import new_id
 from coordinator.record.mount import unavailable

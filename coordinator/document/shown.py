@@ -16,7 +16,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from coordinator.document.snapshot import sha256_of
-from coordinator.files import list_surely, make_dirs, remove_quietly
+from coordinator.folders import list_surely, make_dirs, remove_quietly
 from coordinator.limits import N_DIGITS, SHOWN_KEEP
 
 if TYPE_CHECKING:

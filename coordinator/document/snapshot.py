@@ -21,7 +21,7 @@ import os
 from typing import TYPE_CHECKING
 
 from coordinator.errors import CorruptSnapshot
-from coordinator.files import list_surely, make_dirs, refresh_down, remove_quietly
+from coordinator.folders import list_surely, make_dirs, refresh_down, remove_quietly
 from coordinator.limits import LIST_TRIES, N_DIGITS, ORPHAN_KEEP_MS
 from coordinator.record.mount import unavailable
 from coordinator.record.record import Head

@@ -147,7 +147,7 @@ class State:
 
 
 def _is_beside(edit: list[Any]) -> bool:
-    return edit[0] != "patch" and edit[1][0] == SIDE
+    return bool(edit[0] != "patch" and edit[1][0] == SIDE)
 
 
 def trim(ids: dict[str, tuple[int, str]]) -> None:

@@ -8,19 +8,22 @@ one's death costs the crowd that moment.
 
 from __future__ import annotations
 
+import contextlib
 import random
-import threading
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from coordinator.clock import elapsed_max_ms
-from coordinator.document.fold import AGAIN, APPLIED, EXACT, REJECTED
+from coordinator.document.fold import AGAIN, EXACT
+from coordinator.document.receipt import DURABLE, OperationReceipt, receipt_of, receipt_without_details
 from coordinator.document.revision import LineGoneError, Lines, dump_json, is_fenced_in, is_whole, outcome_in
 from coordinator.document.state import Loader
+from coordinator.errors import StoreUnavailable
 from coordinator.events import Event
 from coordinator.limits import LEAD_AFTER_MS, POLL_MAX_MS, QUEUE_WAIT_MAX_MS, SYNC_AFTER_MS
+from coordinator.log.keep import log_files
 from coordinator.log.writer import LogWriter
 from coordinator.record.mount import unavailable
+from coordinator.record.record import FoldAt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,38 +32,9 @@ if TYPE_CHECKING:
     from coordinator.document.compactor import Compactor, Folded
     from coordinator.names import Resource
     from coordinator.record.member import Member
-    from coordinator.record.record import FoldAt, Record
+    from coordinator.record.record import Record
 
-DURABLE = "durable"
-_SEEN_KEEP_MS = 50  # the lines since then are read in search of an outcome
-
-
-@dataclass(frozen=True, slots=True)
-class OperationReceipt:
-    """What became of one operation (P25).
-
-    Attributes:
-        op_id: The operation's id: with it a retry, from whatever process, is recognised.
-        state: ``applied``; ``rejected``; or ``durable``: it is in the log and will be decided, but was not in the time
-            that was waited.
-        revision: The revision that applied or rejected it; 0 while it is durable only.
-        result: What an applied operation gave.
-        why: Why it was rejected, as one word.
-        text: The same as a sentence.
-        winner: Who was first, when somebody was.
-        facts: More about a rejection.
-        again: Whether it had been decided before, and this was a retry.
-    """
-
-    op_id: str
-    state: str
-    revision: int = 0
-    result: Any = None
-    why: str = ""
-    text: str = ""
-    winner: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
-    again: bool = False
+_UNKNOWN = FoldAt(0, "", 0, 0, 0)  # no line was looked at yet
 
 
 class _Pending:
@@ -71,7 +45,6 @@ class _Pending:
         self.seen = seen
         self.found: dict[str, OperationReceipt] = {}
         self.incarnation = ""
-        self.last_seq = 0
         self.fenced = False
         self.published_here = True
         self.n = 0  # of the newest record that outcomes were found by
@@ -87,19 +60,8 @@ class _Pending:
         for op_id in self.missing:
             found = outcome_in(line, op_id)
             if found is not None:
-                self.found[op_id] = _receipt(op_id, found[4], found[5], revision)
+                self.found[op_id] = receipt_of(op_id, found[4], found[5], revision)
         self.fenced = self.fenced or is_fenced_in(line, self.incarnation)
-
-
-def _receipt(op_id: str, outcome: str, info: Any, revision: int, *, again: bool = False) -> OperationReceipt:
-    if outcome == APPLIED:
-        return OperationReceipt(op_id, APPLIED, revision, info, again=again)
-    if outcome == REJECTED:
-        facts = {key: value for key, value in info.items() if key not in {"why", "text", "winner"}}
-        return OperationReceipt(
-            op_id, REJECTED, revision, None, info["why"], info["text"], info.get("winner", ""), facts, again
-        )
-    return OperationReceipt(op_id, AGAIN, info[0], info[1], again=True)
 
 
 class Submissions:
@@ -120,9 +82,9 @@ class Submissions:
         self._compactor = compactor
         self._folded = folded
         self._writer = LogWriter(member, resource)
-        self._guard = threading.Lock()
-        self._seen: tuple[Instant | None, Record | None] = (None, None)
+        self._scanned: FoldAt | None = _UNKNOWN  # up to where the lines were looked through for a fence of this log
         self._is_local = member.files.is_local(member.places.root)
+        self._record: Record | None = None  # the newest that was seen here
         self._typical_ms = 1.0  # how long an operation waited lately
 
     def submit(
@@ -144,47 +106,54 @@ class Submissions:
             NewerFormat: A log holds what this version does not know. The operations are durable.
         """
         began = self._member.clock.now()
-        record = self._lately_seen(began)
-        pending = _Pending(ids, record.fold if record else None)
+        if self._scanned is _UNKNOWN:  # before this log has any file: a fence of it can only come after this
+            record = self._read()
+            self._scanned = record.fold if record else None
+        pending = _Pending(ids, self._scanned)
         # Those who wait are told when their operation is in a revision, which is synced: on a local disk, where everybody
         # sees what is written, their log need not be. Syncing it would make the fold's own syncs wait in line.
         pending.is_synced = not (wait_ms and self._is_local)
         self._append(pending, operations, again=again)
+        try:
+            self._follow(pending, operations, began, wait_ms)
+        except BaseException as error:
+            with contextlib.suppress(StoreUnavailable):
+                self._writer.sync()  # it goes to its caller as durable, or unknown
+            if isinstance(error, StoreUnavailable):
+                error.outcome_unknown = True
+            raise
+        return [self._told(pending, op_id) for op_id in pending.ids]
+
+    def _follow(self, pending: _Pending, operations: Sequence[dict[str, Any]], began: Instant, wait_ms: int) -> None:
+        """Waits for the outcomes of what was appended, as long as it may."""
         pending.progress = self._member.clock.now()
+        if wait_ms and self._leads(pending, self._record):
+            self._fold(pending)  # nothing to look at before
         while True:
+            record = self._read()
             self._look(pending, record)
             if pending.fenced and pending.missing:
-                self._resubmit(pending, operations)
-                continue
-            if wait_ms == 0:
-                if self._is_safe(pending):
-                    break
+                self._append(pending, operations, again=True)
+                names = pending.missing
+                self._member.events.tell(
+                    Event("resubmitted", str(self._resource), self._member.agent, detail={"operations": names})
+                )
                 continue
             waited_ms = elapsed_max_ms(began, self._member.clock.now())
-            if not pending.missing or (waited_ms >= wait_ms > 0):
+            if not pending.missing or waited_ms >= wait_ms:
                 break
             self._wait(pending, record, wait_ms - waited_ms)
-            record = self._read()
         self._make_sure(pending)
         if pending.found:
             self._typical_ms += 0.1 * (elapsed_max_ms(began, self._member.clock.now()) - self._typical_ms)
-        return [self._told(pending, op_id) for op_id in pending.ids]
 
     def close(self) -> None:
         """Ends this process's log (P27): it is collected as soon as it is folded."""
         self._writer.close()
 
-    def _lately_seen(self, now: Instant) -> Record | None:
-        """The record from which on outcomes are looked for: anything from before the operations are appended will do."""
-        at, record = self._seen
-        if at is not None and elapsed_max_ms(at, now) < _SEEN_KEEP_MS:
-            return record
-        return self._read()
-
     def _read(self) -> Record | None:
-        record = self._member.store.read(self._resource)
-        self._seen = (self._member.clock.now(), record)
-        return record
+        self._record = self._member.store.read(self._resource)
+        return self._record
 
     # ── into the log ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -199,50 +168,43 @@ class Submissions:
                     frame["again"] = True
                 entries.append(_encode(frame))
         written = self._writer.append(entries, sync=pending.is_synced)
-        pending.incarnation, pending.last_seq, pending.fenced = written.incarnation, written.last_seq, False
-
-    def _resubmit(self, pending: _Pending, operations: Sequence[dict[str, Any]]) -> None:
-        """The log was fenced or set aside after the operations were synced: they go into a new one, same ids (P27)."""
-        self._writer.restart(pending.incarnation)
-        self._append(pending, operations, again=True)
-        event = Event("resubmitted", str(self._resource), self._member.agent, detail={"operations": pending.missing})
-        self._member.events.tell(event)
-
-    def _is_safe(self, pending: _Pending) -> bool:
-        """For those who do not wait: whether the log is still one that is read (P27)."""
-        files, places = self._member.files, self._member.places
-        folder = places.of(self._resource, "log")
-        try:
-            names = files.listdir(folder)
-        except OSError as error:
-            raise unavailable(error, self._resource, "listing the logs of", outcome_unknown=True) from error
-        if any(f".{pending.incarnation}." in name for name in names) or not pending.missing:
-            return True
-        pending.fenced = True
-        return False
+        pending.incarnation, pending.fenced = written.incarnation, False
 
     # ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _leads(self, pending: _Pending, record: Record | None) -> bool:
+        """Whether it is this one's to fold: it need not read up first, or nobody else did for a while."""
+        assert pending.progress is not None  # noqa: S101 - set when it was appended
+        idle_ms = elapsed_max_ms(pending.progress, self._member.clock.now())
+        return self._compactor.is_current(record) or idle_ms >= max(LEAD_AFTER_MS, 2 * self._typical_ms)
+
+    def _fold(self, pending: _Pending) -> bool:
+        """Folds, if the turn can be had; whether that made a revision."""
+        assert pending.progress is not None  # noqa: S101 - as above
+        with self._member.store.turn(self._resource, wait_ms=0) as has_turn:
+            idle_ms = elapsed_max_ms(pending.progress, self._member.clock.now())
+            if not has_turn and idle_ms < QUEUE_WAIT_MAX_MS:
+                return False
+            # Without the turn only when whoever has it seems to be frozen: P1 decides between the two.
+            folded = self._compactor.fold_once(has_turn=True)
+        if folded.revision:
+            self._folded(folded)
+        return folded.revision > 0
+
     def _wait(self, pending: _Pending, record: Record | None, left_ms: int) -> None:
         """Folds, if it is this one's to do; else pauses."""
-        assert pending.progress is not None  # noqa: S101 - set when it was appended
+        assert pending.progress is not None  # noqa: S101 - as above
         idle_ms = elapsed_max_ms(pending.progress, self._member.clock.now())
         if idle_ms > SYNC_AFTER_MS and not pending.is_synced:
             self._writer.sync()
             pending.is_synced = True
-        leads = self._compactor.is_current(record) or idle_ms >= max(LEAD_AFTER_MS, 2 * self._typical_ms)
-        if leads:
-            with self._member.store.turn(self._resource, wait_ms=0) as has_turn:
-                # Without the turn only when whoever has it seems to be frozen: P1 decides between the two.
-                folded = self._compactor.fold_once(has_turn=True) if has_turn or idle_ms >= QUEUE_WAIT_MAX_MS else None
-            if folded is not None and folded.revision:
-                self._folded(folded)
-                return
+        if self._leads(pending, record) and self._fold(pending):
+            return
         pause_ms = min(max(self._typical_ms / 4, idle_ms / 8, 0.2), POLL_MAX_MS, left_ms)
         self._member.clock.pause(pause_ms * random.uniform(0.7, 1.3))
 
     def _look(self, pending: _Pending, record: Record | None) -> None:
-        """Reads the fold lines that came since the last look."""
+        """Reads the fold lines that came since the last look: for outcomes, and for a fence of this log (P27)."""
         place = record.fold if record else None
         if place is None or place == pending.seen or record is None:
             return
@@ -257,6 +219,11 @@ class Submissions:
         except LineGoneError:
             self._look_up(pending, record)
         pending.seen = place
+        if pending.fenced:
+            self._writer.restart(pending.incarnation)
+        # Only now: whoever takes this place over writes to the log that is begun next.
+        if self._scanned is None or self._scanned.revision < place.revision:
+            self._scanned = place
 
     def _look_up(self, pending: _Pending, record: Record) -> None:
         """The lines in between are collected: what the state remembers will have to do."""
@@ -264,10 +231,15 @@ class Submissions:
         for op_id in pending.missing:
             if op_id in state.ids:
                 revision, outcome = state.ids[op_id]
-                gone = {"why": "gone", "text": "the details of this outcome were collected"}
-                pending.found[op_id] = _receipt(op_id, outcome, gone if outcome == REJECTED else None, revision)
+                pending.found[op_id] = receipt_without_details(op_id, outcome, revision)
         position = state.positions.get(pending.incarnation)
-        pending.fenced = position is not None and position.state != "open"
+        if position is not None:
+            pending.fenced = position.state != "open"
+            return
+        try:  # not folded yet, or retired, deleted and forgotten
+            pending.fenced = not log_files(self._member, self._resource, pending.incarnation)
+        except OSError as error:
+            raise unavailable(error, self._resource, "listing the logs of", outcome_unknown=True) from error
 
     def _make_sure(self, pending: _Pending) -> None:
         """What is acknowledged must outlive a power failure: neither log nor record may be synced yet."""
@@ -284,20 +256,17 @@ class Submissions:
 
     def _first(self, receipt: OperationReceipt) -> OperationReceipt:
         """The receipt of the first time, for an operation that was tried again."""
-        record = self._member.store.read(self._resource)
-        state = Loader(self._member, self._resource)
+        record = self._read()
+        lines = Lines(self._member, self._resource)
         if record is not None and record.fold is not None:
-            newest = state.lines.read(record.fold)
-            for line in state.lines.walk(newest.at):
-                if line.at.revision == receipt.revision:
-                    for op_id, _, _, _, outcome, info, _ in line.body["ops"]:
-                        if op_id == receipt.op_id and outcome != AGAIN:
-                            return _receipt(op_id, outcome, info, line.at.revision, again=True)
-                if line.at.revision < receipt.revision:
-                    break
-        gone = {"why": "gone", "text": "the details of this outcome were collected"}
-        info = gone if receipt.result == REJECTED else None
-        return _receipt(receipt.op_id, str(receipt.result), info, receipt.revision, again=True)
+            try:
+                for at, line in lines.raw_back(record.fold, after=receipt.revision - 1):
+                    found = outcome_in(line, receipt.op_id) if at.revision == receipt.revision else None
+                    if found is not None and found[4] != AGAIN:
+                        return receipt_of(receipt.op_id, found[4], found[5], at.revision, again=True)
+            except LineGoneError:
+                pass  # too old: only the outcome is known
+        return receipt_without_details(receipt.op_id, str(receipt.result), receipt.revision)
 
 
 def _encode(frame: dict[str, Any]) -> bytes:

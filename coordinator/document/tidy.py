@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from coordinator.document.revision import LineAt, LineGoneError, Lines
 from coordinator.document.snapshot import collect_snapshots
 from coordinator.document.state import Base
-from coordinator.files import list_surely, remove_quietly
+from coordinator.folders import list_surely, remove_quietly
 from coordinator.limits import FOLD_FILES_MAX, FOLD_KEEP_BYTES, ORPHAN_KEEP_MS
 from coordinator.record.mount import unavailable
 

@@ -29,7 +29,7 @@ from coordinator.document.shown import Renderings
 from coordinator.document.snapshot import sha256_of
 from coordinator.errors import BadName
 from coordinator.events import Event
-from coordinator.files import list_surely, make_dirs, refresh_down, remove_quietly
+from coordinator.folders import list_surely, make_dirs, refresh_down, remove_quietly
 from coordinator.limits import HEADS_KNOWN_MAX, PUBLISH_TRIES
 from coordinator.record.mount import unavailable
 

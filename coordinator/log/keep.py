@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from coordinator.files import list_surely, make_dirs, remove_quietly
+from coordinator.folders import list_surely, make_dirs, remove_quietly
 from coordinator.log.opening import file_name, parse_file_name
 from coordinator.record.mount import unavailable
 

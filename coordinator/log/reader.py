@@ -19,7 +19,7 @@ import errno
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coordinator.files import list_surely
+from coordinator.folders import list_surely
 from coordinator.limits import FOLD_BATCH_BYTES
 from coordinator.log.keep import log_files, quarantine, remove_logs
 from coordinator.log.opening import parse_file_name

@@ -18,7 +18,7 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING, Final
 
-from coordinator.files import make_dirs, remove_quietly
+from coordinator.folders import make_dirs, remove_quietly
 from coordinator.limits import LOG_TRIES, SEGMENT_BYTES
 from coordinator.log.frame import encode
 from coordinator.log.opening import After, LogName, file_name, opening_payload

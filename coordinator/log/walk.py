@@ -287,12 +287,11 @@ class Walk:
         if is_end:
             ops = ops[:-1]
         if ops:
-            first, last = _seq_of(ops[0]), _seq_of(ops[-1])
-            # They are chained: that they begin and end as they should tells that none is missing in between.
-            if not 0 < first <= self._seq + 1 or last - first != len(ops) - 1:
+            first = _seq_of(ops[0])
+            if not 0 < first <= self._seq + 1 or not _count_up(ops, first):
                 self._take_some(frames)
             self.payloads += ops[self._seq + 1 - first :]  # those before were moved here from elsewhere (P21)
-            self._seq = max(self._seq, last)
+            self._seq = max(self._seq, first + len(ops) - 1)
         self._ended = is_end
         self._move(frames.ends[-1], frames.chain)
         return frames.stop
@@ -327,6 +326,11 @@ class Walk:
             if not (has_successor or has_valid_after(rest, 0)) or not self._source.has_settled(name):
                 return
         raise DamagedError(segment, offset, _WHAT[stop])
+
+
+def _count_up(ops: list[bytes], first: int) -> bool:
+    """Whether all are operations, numbered from a seq on."""
+    return all(payload.startswith(b'{"seq":%d,' % seq) for seq, payload in enumerate(ops, first))
 
 
 def _seq_of(payload: bytes) -> int:

@@ -18,7 +18,7 @@ import errno
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordinator.errors import CorruptRecord, NewerFormat
-from coordinator.files import list_surely, make_dirs, remove_quietly, write_new
+from coordinator.folders import list_surely, make_dirs, remove_quietly, write_new
 from coordinator.limits import (
     HISTORY_KEEP_MS,
     HISTORY_MAX_BYTES,

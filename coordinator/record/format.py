@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from coordinator import __version__
 from coordinator.errors import AuthorityMoved, Damaged, NewerFormat, NotAWorkspace, Unsuitable
-from coordinator.files import remove_quietly, remove_tree, write_new
+from coordinator.folders import remove_quietly, remove_tree, write_new
 from coordinator.limits import FORMAT, RECORD_MAX_BYTES
 from coordinator.names import STATE_DIR, new_id
 from coordinator.record.mount import Places, unavailable

@@ -7,7 +7,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
-from coordinator.files import make_dirs, write_new
+from coordinator.folders import make_dirs, write_new
 from coordinator.names import new_id
 from coordinator.record.decide import Author
 

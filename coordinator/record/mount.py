@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coordinator.clock import elapsed_max_ms
 from coordinator.errors import BadName, CorruptRecord, NewerFormat, NoRoom, StoreUnavailable
-from coordinator.files import list_surely, make_dirs
+from coordinator.folders import list_surely, make_dirs
 from coordinator.limits import (
     APPEND_TRIES,
     LIST_TRIES,

@@ -16,7 +16,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final, Protocol
 
-from coordinator.files import remove_quietly, write_new
+from coordinator.folders import remove_quietly, write_new
 from coordinator.names import new_id
 
 if TYPE_CHECKING:

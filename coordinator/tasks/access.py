@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from coordinator.clock import Clock, Instant
     from coordinator.document.document import Document
-    from coordinator.document.submit import OperationReceipt
+    from coordinator.document.receipt import OperationReceipt
     from coordinator.errors import CoordinatorError
     from coordinator.record.member import Member
     from coordinator.record.record import Holding, Record

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from coordinator.clock import Instant
-    from coordinator.document.submit import OperationReceipt
+    from coordinator.document.receipt import OperationReceipt
     from coordinator.record.member import Member
     from coordinator.tasks.board import TaskBoard
 

@@ -28,6 +28,7 @@ FLOORS: Final = {
     "names": 0,
     "clock": 0,
     "files": 0,
+    "folders": 0,
     "events": 0,
     "record": 1,
     "acquire": 1,

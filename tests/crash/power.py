@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from coordinator import CoordinatorError, Workspace
-from coordinator.files import write_new
+from coordinator.folders import write_new
 from coordinator.testing import InterceptedFiles, ManualClock
 from coordinator.testing.crash import CrashFiles
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.files import SYSTEM_FILES, write_new
+from coordinator.files import SYSTEM_FILES
+from coordinator.folders import write_new
 from coordinator.testing import ManualClock
 from coordinator.testing.crash import CrashFiles
 

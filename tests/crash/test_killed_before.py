@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from coordinator import NoSuchDocument, NotAWorkspace, Workspace
-from coordinator.files import write_new
+from coordinator.folders import write_new
 from coordinator.testing import InterceptedFiles, ManualClock
 from coordinator.testing.crash import CrashFiles
 

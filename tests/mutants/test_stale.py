@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coordinator.files import SYSTEM_FILES, Files, make_dirs, refresh_down, write_new
+from coordinator.files import SYSTEM_FILES, Files
+from coordinator.folders import make_dirs, refresh_down, write_new
 from coordinator.testing import Call
 from coordinator.testing.stale import StaleFiles
 

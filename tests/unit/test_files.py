@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coordinator.files import (
-    SYSTEM_FILES,
-    make_dirs,
-    refresh_down,
-    remove_quietly,
-    remove_tree,
-    sweep,
-    write_new,
-)
+from coordinator.files import SYSTEM_FILES
+from coordinator.folders import make_dirs, refresh_down, remove_quietly, remove_tree, sweep, write_new
 from coordinator.testing import Call, FailAt, InterceptedFiles
 
 if TYPE_CHECKING:

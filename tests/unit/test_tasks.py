@@ -442,6 +442,26 @@ def test_a_crowd_that_waits_shares_out_what_is_added(open_as: Callable[..., Task
     assert sorted(task.id for task in got) == [f"n{i}" for i in range(6)]
 
 
+def test_what_is_added_right_after_a_claim_in_vain_in_the_same_fold(
+    open_as: Callable[..., TaskBoard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = open_as("ann")
+    board.add([{"id": "a"}, {"id": "b"}])
+    assert claim(board).id == "a", "one is left, so the next claim asks without looking"
+    add = {"do": "task.add", "board": board.spec, "tasks": [{"id": "c", "kind": "x"}]}
+    document, perform = board._access.document, board._access.document.perform
+
+    def claim_and_add(operations: list[Any], **how: Any) -> list[Any]:
+        monkeypatch.setattr(document, "perform", perform)
+        receipts = perform([*operations, add], **how)
+        assert receipts[0].revision == receipts[1].revision
+        assert receipts[0].result["tasks"] == []
+        return receipts[:1]
+
+    monkeypatch.setattr(document, "perform", claim_and_add)
+    assert claim(board, where={"kind": "x"}, wait=10).id == "c"
+
+
 def test_waiting_ends_when_it_is_cancelled(board: TaskBoard) -> None:
     board.claim_next(count=3, ttl=60)
     cancel = threading.Event()

@@ -267,7 +267,7 @@ MALFORMED: Final[dict[str, tuple[str, ...]]] = {
         f"0.{an_id(1)}.1.0.9",
         f"1.{an_id(1)}.1.0",
         f"1.{an_id(1)}.1.0.0",
-        f"1.x.1.0.9",
+        "1.x.1.0.9",
         f"99.{an_id(1)}.1.0.9",  # above the head's revision
         f"1.{an_id(1)}.1.0.9.9",
         f"1.{an_id(1)}.1.123456789.9",
