@@ -86,7 +86,7 @@ class Idle:
     def came_up_empty(self, receipt: OperationReceipt) -> None:
         """It was asked, and somebody else was first: not again at once, whatever a look says."""
         # The revision that decided it is looked at all the same: what was added after it may be in that same fold.
-        self._revision, self.next_ms, self._may = receipt.revision, receipt.result["next_ms"], False
+        self._revision, self.next_ms, self._may = -1, receipt.result["next_ms"], False
         self._asked = self._clock.now()
         self._rest_ms = min(max(2 * self._rest_ms, POLL_MIN_MS), WATCH_POLL_MAX_MS)
 

@@ -67,6 +67,14 @@ def log_paths(member: Member) -> list[str]:
         return []
 
 
+def log_files_of(files: Files) -> list[str]:
+    """Names of the logs' files of a file system in memory."""
+    try:
+        return files.listdir(f"/shared/.coordinator/resources/{RESOURCE.state_path}/log")
+    except FileNotFoundError:
+        return []
+
+
 def segments_of(member: Member) -> list[int]:
     names = [parse_file_name(os.path.basename(path)) for path in log_paths(member)]
     return [name.segment for name in names if name]

@@ -595,7 +595,11 @@ def test_what_looks_like_damage_is_looked_at_twice(tmp_path: Path) -> None:
     plain = a_member(tmp_path)
     put(plain, 1, FIRST)
     path = put(plain, 2, SECOND[:-1] + b"}\n")
-    member = acting(tmp_path, ("after", "read_at"), lambda: put(plain, 2, SECOND) and None)
+
+    def go_on() -> None:
+        put(plain, 2, SECOND)
+
+    member = acting(tmp_path, ("after", "read_at"), go_on)
     follower = read_all(member)
     assert (follower.payloads[INCARNATION], follower.damaged) == (ops(1, 7), [])
     put(plain, 2, SECOND[:-1] + b"}\n")
