@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     )
     from coordinator.events import Event
     from coordinator.lease import Lease
-    from coordinator.tasks import Task, TaskBoard
+    from coordinator.tasks import NoTask, Task, TaskBoard
     from coordinator.workspace import Collected, ResourceStatus, Workspace
 
 _HOMES = {  # everything else is an error
@@ -64,6 +64,7 @@ _HOMES = {  # everything else is an error
     "Event": "events",
     "Folded": "document.compactor",
     "Lease": "lease",
+    "NoTask": "tasks",
     "OperationReceipt": "document.receipt",
     "Receipt": "document.content",
     "ResourceStatus": "workspace",
@@ -99,6 +100,7 @@ __all__ = [
     "NewerFormat",
     "NoRoom",
     "NoSuchDocument",
+    "NoTask",
     "NotAWorkspace",
     "OperationReceipt",
     "OperationRejected",

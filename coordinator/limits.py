@@ -71,7 +71,7 @@ LOG_TRIES: Final = 3  # segments begun for one append, after errors
 # ── folds (P24 to P27) ───────────────────────────────────────────────────────────────────────────────────────────────
 FOLD_FILE_BYTES: Final = 1 << 20  # a file of fold lines before the next one is begun
 FOLD_TRIES: Final = 3  # new files begun for one line, after errors
-FOLD_BATCH_BYTES: Final = 4 << 20  # of logs, read for one fold
+FOLD_BATCH_BYTES: Final = 1 << 20  # of logs, read for one fold
 CHECKPOINT_MIN_BYTES: Final = 256 << 10  # of fold lines; above it, a checkpoint when they outweigh the last one
 CHECKPOINT_FILES: Final = 64  # or when the lines since stand in so many files: each process writes its own
 IDS_MAX: Final = 32_768  # operation ids that a checkpoint carries; older ones are looked up in the lines that are kept
@@ -85,6 +85,8 @@ SHOWN_KEEP: Final = 16  # renderings kept, to know what an edit by hand was made
 UPDATE_WAIT_DEFAULT_MS: Final = 10_000  # how long an update waits to be applied
 SYNC_AFTER_MS: Final = 20  # an operation that is not decided by then has its log synced, if it was not
 LEAD_AFTER_MS: Final = 8  # a waiter that has to catch up first leaves the fold this long to who need not
+
+LEAD_AFTER_MAX_MS: Final = 20  # however long operations took lately: its own waiting is part of that
 
 # ── formats ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 FORMAT: Final = 1  # what this version writes into .coordinator/format.json, and reads

@@ -7,6 +7,8 @@
     document.py   document show, edit, history
     editing.py    one round through an editor
     tasks.py      tasks add, import, claim, complete, …: the task board for shells and agents
+    looking.py    tasks list, show, stats, watch
+    boards.py     what the commands on tasks share
     importing.py  the tasks of a file, in the form of another board
     exits.py      what every exit status means
     common.py     what the commands share

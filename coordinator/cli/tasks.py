@@ -1,32 +1,33 @@
-"""``coordinator tasks``: the task board, for people and for agents in any language."""
+"""``coordinator tasks``: add, import, claim, and what a worker says; for people and for agents in any language."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from coordinator.cli import exits
-from coordinator.cli.common import (
-    AgentOption,
-    JsonOption,
-    WorkspaceOption,
-    age,
-    note,
-    open_workspace,
-    parse_wait,
-    print_json,
-    print_table,
-    put,
+from coordinator.cli.boards import (
+    DocumentOption,
+    EpochOption,
+    FieldOption,
+    FormatOption,
+    IdArgument,
+    OpIdOption,
+    TagOption,
+    TtlOption,
+    WhereOption,
+    format_options,
+    json_of,
+    open_board,
+    where_of,
 )
-from coordinator.errors import BadValue, CoordinatorError, MalformedDocument, NoSuchDocument
+from coordinator.cli.common import AgentOption, JsonOption, WorkspaceOption, note, parse_wait, print_json, put
+from coordinator.cli.looking import looking_app
+from coordinator.errors import BadValue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from coordinator.document.receipt import OperationReceipt
     from coordinator.tasks import Task, TaskBoard
 
@@ -36,71 +37,7 @@ tasks_app = typer.Typer(
     epilog=f"Exit status {exits.NOTHING}: there is no task to claim. {exits.LOST}: the task is another's by now; what "
     "was handed in too late is kept with it (`tasks show`). Set COORDINATOR_AGENT, so that claims tell who has them.",
 )
-
-DocumentOption = Annotated[
-    str,
-    typer.Option("--document", "-d", metavar="NAME", envvar="COORDINATOR_TASKS", help="The document with the tasks."),
-]
-FormatOption = Annotated[
-    str,
-    typer.Option(
-        "--format", metavar="default|taskmaster|list", envvar="COORDINATOR_TASKS_FORMAT", help="What it looks like."
-    ),
-]
-TagOption = Annotated[str | None, typer.Option(metavar="TAG", help="Of a taskmaster document. Default: master.")]
-FieldOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option",
-        "-o",
-        metavar="NAME=VALUE",
-        help="Of a format: at=/items, id=key, status=state, states.done=closed, subtasks=parent. Repeatable.",
-    ),
-]
-IdArgument = Annotated[str, typer.Argument(metavar="ID")]
-EpochOption = Annotated[int, typer.Option(min=1, help="The claim's epoch.")]
-TtlOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long the claim lasts from now.")]
-OpIdOption = Annotated[
-    str | None, typer.Option(metavar="ID", help="An id of your own: a retry with the same one is done once.")
-]
-WhereOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="FIELD=VALUE", help="Only tasks with this value; JSON, or else text. Repeatable."),
-]
-
-
-@contextlib.contextmanager
-def _open(
-    workspace: str | None,
-    agent: str | None,
-    document: str,
-    format_: str,
-    tag: str | None,
-    options: list[str] | None,
-) -> Iterator[TaskBoard]:
-    opened = open_workspace(workspace, agent)
-    try:
-        yield opened.tasks(document, format=format_, **format_options(tag, options))
-    finally:
-        with contextlib.suppress(CoordinatorError):  # what was answered stands; a log not ended is retired later
-            opened.close()
-
-
-def format_options(tag: str | None, given: list[str] | None) -> dict[str, Any]:
-    """The options of a format, as ``make_spec`` takes them.
-
-    Raises:
-        BadValue: One is not NAME=VALUE.
-    """
-    options: dict[str, Any] = {} if tag is None else {"tag": tag}
-    for each in given or ():
-        name, value = _pair(each, "option")
-        if name.startswith("states."):
-            options.setdefault("states", {}).setdefault(name.removeprefix("states."), []).append(value)
-        else:
-            options[name] = value
-    return options
-
+tasks_app.add_typer(looking_app)
 
 # ── adding ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -126,7 +63,7 @@ def add(
 
     JSON: {"ids": […]}.
     """
-    with _open(workspace, agent, document, format_, tag, option) as board:
+    with open_board(workspace, agent, document, format_, tag, option) as board:
         title = format_options(tag, option).get("title", "title")
         found: list[dict[str, Any]] = []
         for text in tasks:
@@ -167,7 +104,7 @@ def import_(
     if from_ is None and from_tag is not None:
         from_ = "taskmaster"
     source = spec_of(value) if from_ is None else make_spec(from_, **given)
-    with _open(workspace, agent, document, format_, tag, option) as board:
+    with open_board(workspace, agent, document, format_, tag, option) as board:
         found = convert(value, source, board.spec)
         ids = board.add(found.tasks, op_id=op_id) if found.tasks else []
     for each in found.notes:
@@ -187,7 +124,7 @@ def _tasks_in(text: str, title: str) -> list[dict[str, Any]]:
         text = sys.stdin.read()
     elif text.lstrip()[:1] not in {"{", "["}:
         return [{title: text}]
-    value = _json(text, "TASK")
+    value = json_of(text, "TASK")
     found = value if isinstance(value, list) else [value]
     if not all(isinstance(each, dict) for each in found):
         raise BadValue("a task is a JSON object, or a title", argument="TASK", value=text[:200])
@@ -225,10 +162,10 @@ def claim(
     JSON: {"id", "epoch", "attempt", "until_ms", "task": the object in the document}; without one, {"id": null,
     "next_ms": when time alone may change that, or null}.
     """
-    with _open(workspace, agent, document, format_, tag, option) as board:
+    with open_board(workspace, agent, document, format_, tag, option) as board:
         claimed = board.claim_next(
             needs=needs or None,
-            where=_where(where),
+            where=where_of(where),
             ids=ids or None,
             count=1 if count is None else count,
             ttl=ttl,
@@ -272,7 +209,7 @@ def heartbeat(
     as_json: JsonOption = False,
 ) -> None:
     """Keeps a claim. JSON: {"id", "epoch", "until_ms", "revision", "op_id"}."""
-    with _open(workspace, agent, document, format_, tag, option) as board:
+    with open_board(workspace, agent, document, format_, tag, option) as board:
         _tell(board, board.heartbeat(task_id, epoch, ttl=ttl), f"{task_id} is yours for {ttl:g} s\n", as_json=as_json)
 
 
@@ -291,8 +228,8 @@ def complete(
     as_json: JsonOption = False,
 ) -> None:
     """Marks a task as done. JSON: {"id", "epoch", "status", "revision", "op_id"}."""
-    value = None if result is None else _json(sys.stdin.read() if result == "-" else result, "result")
-    with _open(workspace, agent, document, format_, tag, option) as board:
+    value = None if result is None else json_of(sys.stdin.read() if result == "-" else result, "result")
+    with open_board(workspace, agent, document, format_, tag, option) as board:
         _tell(board, board.complete(task_id, epoch, value, op_id=op_id), f"{task_id} is done\n", as_json=as_json)
 
 
@@ -318,7 +255,7 @@ def fail(
 
     JSON: {"id", "epoch", "status", "attempts", "max_attempts", "not_before_ms", "revision", "op_id"}.
     """
-    with _open(workspace, agent, document, format_, tag, option) as board:
+    with open_board(workspace, agent, document, format_, tag, option) as board:
         receipt = board.fail(task_id, epoch, error, retryable=not final, delay=delay, op_id=op_id)
         status = (receipt.result or {}).get("status")
         _tell(board, receipt, f"{task_id} is {status}\n", as_json=as_json)
@@ -338,7 +275,7 @@ def release(
     as_json: JsonOption = False,
 ) -> None:
     """Gives a task back untried: the attempt does not count. JSON: {"id", "epoch", "status", "revision", "op_id"}."""
-    with _open(workspace, agent, document, format_, tag, option) as board:
+    with open_board(workspace, agent, document, format_, tag, option) as board:
         _tell(board, board.release(task_id, epoch, op_id=op_id), f"{task_id} is pending again\n", as_json=as_json)
 
 
@@ -356,7 +293,7 @@ def cancel(
     as_json: JsonOption = False,
 ) -> None:
     """Cancels a task, whoever holds it. JSON: {"id", "status", "holder": who held it, "revision", "op_id"}."""
-    with _open(workspace, agent, document, format_, tag, option) as board:
+    with open_board(workspace, agent, document, format_, tag, option) as board:
         _tell(board, board.cancel(task_id, reason, op_id=op_id), f"{task_id} is cancelled\n", as_json=as_json)
 
 
@@ -367,154 +304,3 @@ def _tell(board: TaskBoard, receipt: OperationReceipt, text: str, *, as_json: bo
         print_json({**(receipt.result or {}), "revision": receipt.revision, "op_id": receipt.op_id})
     else:
         put(text)
-
-
-# ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@tasks_app.command("list")
-def list_(
-    status: Annotated[list[str] | None, typer.Option(help="pending, in-progress, done, failed, … Repeatable.")] = None,
-    where: WhereOption = None,
-    holder: Annotated[str | None, typer.Option(metavar="AGENT", help="Only what this one holds.")] = None,
-    document: DocumentOption = "tasks.json",
-    format_: FormatOption = "default",
-    tag: TagOption = None,
-    option: FieldOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Lists tasks.
-
-    JSON: a list of {"id", "title", "status", "priority", "dependencies", "blocked_by", "needs", "holder", "epoch",
-    "until_ms", "since_ms", "attempts", "max_attempts", "not_before_ms", "by", "error", "reason", "result", "late",
-    "parent", "task": the object in the document}.
-    """
-    with _open(workspace, None, document, format_, tag, option) as board:
-        found = board.list(status=status or None, where=_where(where), holder=holder)
-        now_ms = board.stats()["now_ms"] if found and not as_json else 0
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        [
-            each["id"],
-            each["status"],
-            str(each["priority"] if each["priority"] is not None else ""),
-            each["holder"] or "",
-            age(each["until_ms"] or 0, now_ms),
-            str(each["attempts"] or ""),
-            ", ".join(each["blocked_by"]),
-            str(each["title"] or ""),
-        ]
-        for each in found
-    ]
-    if rows:
-        columns = ["ID", "STATUS", "PRIORITY", "HOLDER", "UNTIL", "TRIES", "WAITS FOR", "TITLE"]
-        print_table(columns, rows, right=("TRIES",))
-
-
-@tasks_app.command()
-def show(
-    task_id: IdArgument,
-    document: DocumentOption = "tasks.json",
-    format_: FormatOption = "default",
-    tag: TagOption = None,
-    option: FieldOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Tells all about one task, results that came too late included.
-
-    JSON: as one of ``list``, with "late_results": [{"epoch", "agent", "at_ms", "result"}].
-    """
-    with _open(workspace, None, document, format_, tag, option) as board:
-        found = board.get(task_id)
-    if found is None:
-        raise NoSuchDocument(f"there is no task {task_id} in {document!r}", resource=document, hint="")
-    if as_json:
-        print_json(found)
-    else:
-        put("".join(f"{name}: {_plain(value)}\n" for name, value in found.items() if value not in (None, [], "", 0)))
-
-
-@tasks_app.command()
-def stats(
-    document: DocumentOption = "tasks.json",
-    format_: FormatOption = "default",
-    tag: TagOption = None,
-    option: FieldOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Counts tasks.
-
-    JSON: {"tasks", "by_status", "claimable", "blocked", "held", "overdue", "oldest_claim", "next_ms", "epoch",
-    "unreadable", "now_ms"}.
-    """
-    with _open(workspace, None, document, format_, tag, option) as board:
-        found = board.stats()
-    if as_json:
-        print_json(found)
-        return
-    put("".join(f"{count} {status}\n" for status, count in found["by_status"].items()))
-    put("".join(f"{found[name]} {name}\n" for name in ("claimable", "blocked", "held", "overdue")))
-
-
-@tasks_app.command()
-def watch(
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="End after that. Default: never.")] = None,
-    document: DocumentOption = "tasks.json",
-    format_: FormatOption = "default",
-    tag: TagOption = None,
-    option: FieldOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Tells what becomes of tasks, as it happens, a line each.
-
-    JSON: one object a line, as of ``list``, with "revision" and "was": the status before, or null for a new task.
-    """
-    with _open(workspace, None, document, format_, tag, option) as board:
-        for each in board.watch(timeout=timeout):
-            if as_json:
-                put(json.dumps(each) + "\n")
-            else:
-                holder = f" ({each['holder']})" if each["holder"] else ""
-                put(f"{each['id']}: {each['was'] or 'new'} -> {each['status']}{holder}\n")
-
-
-# ── parsing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _pair(text: str, argument: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise BadValue(f"--{argument} {text!r} is not of the form NAME=VALUE", argument=argument, value=text)
-    return name, value
-
-
-def _where(given: list[str] | None) -> dict[str, Any] | None:
-    found: dict[str, Any] = {}
-    for each in given or ():
-        field, text = _pair(each, "where")
-        try:
-            found[field] = _json(text, "where")
-        except BadValue:
-            found[field] = text
-    return found or None
-
-
-def _json(text: str, argument: str) -> Any:
-    from coordinator.document.content import parse_json  # noqa: PLC0415 - not for --help
-
-    try:
-        return parse_json(text.encode("utf-8", "surrogateescape"), argument)
-    except MalformedDocument as error:
-        raise BadValue(
-            f"{argument} {text[:80]!r}: {error.message}", argument=argument, value=text[:200], hint="a text is quoted"
-        ) from None
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

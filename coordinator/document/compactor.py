@@ -10,6 +10,7 @@ anywhere leaves operations in the logs, or a revision that tells how far they we
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +30,7 @@ from coordinator.record.mount import unavailable
 from coordinator.record.record import FoldAt, Head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from coordinator.document.fold import Operation
     from coordinator.log.reader import LogBatch
@@ -163,7 +164,8 @@ class Compactor:
         while True:
             state, record = self._ready(record)
             try:
-                done = self._fold_on(state, record, retire)
+                with _uncollected():
+                    done = self._fold_on(state, record, retire)
             except BaseException:
                 self._state = None  # what stands in it may be half of something: it is read anew
                 raise
@@ -368,6 +370,22 @@ class Compactor:
     def _tell(self, kind: str, *, holder: str = "", reason: str = "", **detail: Any) -> None:
         name = str(self._resource)
         self._member.events.tell(Event(kind, name, self._member.agent, 0, holder, reason, detail=detail))
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Stops Python's collector of cycles for one fold.
+
+    A fold makes many small objects that stay, and no cycles. The collector would go through the whole document again
+    and again meanwhile: that doubled the time of large folds (measured).
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _fresh_ids(outcomes: list[list[Any]], revision: int) -> dict[str, tuple[int, str]]:

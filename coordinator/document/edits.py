@@ -14,10 +14,11 @@ to conflicts/ first, with a report beside it that says which, and why.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
@@ -25,18 +26,19 @@ from coordinator.document.conflicts import Became
 from coordinator.document.difference import difference
 from coordinator.document.fold import APPLIED, Operation
 from coordinator.document.json_text import parse
-from coordinator.document.loaded import loaded
+from coordinator.document.loaded import Saved, loaded
 from coordinator.document.operations import as_patch, validate
-from coordinator.document.revision import LineGoneError, Lines
+from coordinator.document.revision import LineGoneError, Lines, dump_json, load_json
 from coordinator.document.snapshot import read_snapshot
 from coordinator.document.tree import copy_of
 from coordinator.document.view import SETTLE_MS
 from coordinator.errors import BadValue, CoordinatorError, MalformedDocument
 from coordinator.events import Event
-from coordinator.limits import DOCUMENT_MAX_BYTES, SHOWN_KEEP
+from coordinator.folders import list_surely, make_dirs, remove_quietly
+from coordinator.limits import DOCUMENT_MAX_BYTES, MILLIS_DIGITS, SHOWN_KEEP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from coordinator.document.conflicts import Edit
     from coordinator.document.folding import Folding
@@ -54,9 +56,55 @@ AGENT: Final = "edit"  # by whom is not known
 # the indices it was given by the document as it is are right.
 INCARNATION: Final = "-edit"
 _ID_DIGITS: Final = 20
+_SAVE: Final = "edit-"
+_UNKNOWN_BASE: Final = 0  # revisions that no document is at when an edit is decided
+_DOUBT: Final = 1
 _UNKNOWN: Final = "which text was edited cannot be told: it is older than those that are known, or may be"
 _DOUBTFUL: Final = "it may not have been edited, but have stood there when the file was loaded: others changed it since"
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{16}")  # what a fast reader may not carry exactly is read by ours
+
+
+class _Found(NamedTuple):
+    """An edit that is to be folded now."""
+
+    edit: Edit
+    key: str
+    value: Any
+
+
+class _Saves:
+    """The latest edits, decided or not: what is made of one of them, before the file is replaced, is made from that.
+
+    Below a resource's state folder: ``shown/edit-<written_ms>-<20 hex of its ids>``. Raises OSError as the files do.
+    """
+
+    def __init__(self, member: Member, resource: Resource) -> None:
+        self._member = member
+        self._folder = member.places.of(resource, "shown")
+
+    def note(self, found: _Found, base: Any) -> None:
+        """Keeps an edit that is about to be decided, and what it was made from."""
+        files, written_ms = self._member.files, found.edit.facts.mtime_ns // 1_000_000
+        text, is_exact = dump_json([base, found.value])
+        make_dirs(files, self._member.places.resources, self._folder)
+        scratch = self._member.write_scratch((b"+" if is_exact else b" ") + text)
+        files.rename(scratch, f"{self._folder}/{_SAVE}{written_ms:0{MILLIS_DIGITS}}-{found.key[-_ID_DIGITS:]}")
+        for name in self._names()[:-SHOWN_KEEP]:
+            remove_quietly(files, f"{self._folder}/{name}")
+
+    def decided(self, ids: Container[str]) -> list[Saved]:
+        """Those that were decided."""
+        found = []
+        for name in self._names():
+            if _id_of(f"edit-{name[-_ID_DIGITS:]}", 0) in ids:
+                with contextlib.suppress(FileNotFoundError, ValueError):
+                    text = self._member.files.read(f"{self._folder}/{name}")
+                    found.append(Saved(*load_json(text[1:], exact=text[:1] == b"+")))
+        return found
+
+    def _names(self) -> list[str]:
+        names = list_surely(self._member.files, self._member.places.resources, self._folder)
+        return sorted(name for name in names if name.startswith(_SAVE))
 
 
 class Edits:
@@ -74,6 +122,7 @@ class Edits:
         self._resource = resource
         self._view = view
         self._folding = folding
+        self._saves = _Saves(member, resource)
         self._passed: Stat | None = None  # the file as it was when it was found not to be edited
         self._planned: tuple[str, int, list[Op]] = ("", 0, [])  # the last edit offered here, what it was made from
         self._told = ""
@@ -94,12 +143,12 @@ class Edits:
             return ()
         try:
             found = self._look(state, record)
-            changes = self._changes(state.value, *found, record) if found else []
+            changes = self._changes(state, found, record) if found else []
         except (CoordinatorError, OSError):
             return ()  # the file stays as it is: the next fold, or the next read, tries again
-        return [Operation(0, INCARNATION, i, AGENT, _id_of(found[0], i), op) for i, op in enumerate(changes) if found]
+        return [Operation(0, INCARNATION, i, AGENT, _id_of(found.key, i), op) for i, op in enumerate(changes) if found]
 
-    def _look(self, state: State, record: Record) -> tuple[str, Any] | None:
+    def _look(self, state: State, record: Record) -> _Found | None:
         """The key and the value of an edit that is to be folded now."""
         facts = self._view.facts()
         if facts is None or facts == self._passed or not self._has_settled(facts, state.at_ms):
@@ -109,7 +158,7 @@ class Edits:
             self._passed = facts
             return None
         key, edited = _key_of(edit), self._value_of(edit)
-        return None if edited is None or _id_of(key, 0) in state.ids else (key, edited[0])
+        return None if edited is None or _id_of(key, 0) in state.ids else _Found(edit, key, edited[0])
 
     def _has_settled(self, facts: Stat, known_ms: int) -> bool:
         """Whether nobody has written to the file for a while, or it bears a time of some other clock."""
@@ -123,24 +172,25 @@ class Edits:
         except MalformedDocument:
             return None
 
-    def _changes(self, now: Any, key: str, edited: Any, record: Record) -> list[Op]:
+    def _changes(self, state: State, edit: _Found, record: Record) -> list[Op]:
         """The mark that the edit was decided, and its changes. What cannot be applied is in it, to be rejected."""
-        found = loaded(self._texts(record), edited)
+        found = loaded(self._texts(record), edit.value, self._saves.decided(state.ids))
         if found is None:
-            changes = [_refused([], 0)]
+            changes = [_refused([], _UNKNOWN_BASE)]
         else:
-            changes = difference(found.base, edited, now)
-            if found.before:
+            changes = difference(found.base, edit.value, state.value)
+            if found.is_doubtful:
                 places = {_place(op) for op in changes}
-                doubtful = [op for op in difference(found.newest, edited, now) if _place(op) not in places]
-                changes += [_refused(op["patch"], found.before) for op in doubtful]
+                doubtful = [op for op in difference(found.newest, edit.value, state.value) if _place(op) not in places]
+                changes += [_refused(op["patch"], _DOUBT) for op in doubtful]
+            self._saves.note(edit, found.base)
         try:
             for op in changes:
                 validate(op, str(self._resource))
         except (BadValue, MalformedDocument):
-            changes = [_refused([], 0)]
+            changes = [_refused([], _UNKNOWN_BASE)]
         changes = [_mark(), *(copy_of(op) for op in changes)]
-        self._planned = (key, found.revision if found else 0, changes)
+        self._planned = (edit.key, found.revision if found else 0, changes)
         return changes
 
     def _texts(self, record: Record) -> Iterator[tuple[int, Any]]:
@@ -235,7 +285,7 @@ class Edits:
                 change |= info
                 change["by"] = _who(info.get("path", ""), since)
                 if info["why"] == "revision":
-                    change["text"] = _DOUBTFUL if info["expected"] else _UNKNOWN
+                    change["text"] = _DOUBTFUL if info["expected"] == _DOUBT else _UNKNOWN
                 if seq < len(planned):
                     change["patch"] = planned[seq]["patch"]
             changes.append(change)

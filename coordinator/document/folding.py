@@ -108,7 +108,7 @@ class Folding:
     def after_fork(self) -> None:
         """In a forked child: locks that another thread held at the fork would never be released here."""
         self._guard = threading.RLock()
-        self._later = None
+        self._later = self._state = self._text = None  # another thread may have been in the middle of them
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,152 +1,194 @@
 """Which text an editor had loaded, told from what it wrote (P17). Pure.
 
 Who edits the plain file by hand works on the text that the file showed when it was loaded: seconds or minutes ago, and
-other agents' updates have come since. A plain comparison with the newest text would take those updates back. So each
-two texts that followed each other, an older and a newer one, are asked: of the places at which they differ, how many
-has the edited text as the newer one has them (*seen*), and how many as the older one has them (*unseen*)? What the
-editor had loaded is where the unseen end and the seen begin. A place that has neither value was edited, and tells
-nothing.
+other agents' updates have come since. A plain difference to the newest text would take those updates back. What the
+editor had loaded is, of all texts that the file may have shown, the one that the edited text differs from at the fewest
+places: at those that were edited. From any other it differs at the places that agents have changed in between as well.
 
-    texts, newest first         c0     c1     c2     c3
-    seen : unseen                  0:4    0:1    3:0        the editor had loaded c2
+    texts, newest first        c0    c1    c2    c3
+    places that differ          7     5     2     9        the editor had loaded c2
 
-A single place may tell the wrong thing: somebody writes by chance what an agent wrote, or takes back what one did. So
-it is the text that the fewest places contradict, and of several the oldest: from an older text fewer changes are
-applied, and more of them refused. When all that is known was unseen, the editor may have loaded an older text than is
-known; then nothing is told. When the texts next to the one that was loaded contradict each other, one that stood
-between them may be missing: then what was unseen counts as not edited.
+Of several that differ as little the oldest is taken: from an older text fewer changes are applied, and more rejected.
+
+What was loaded may also be older than all that is known. Then some of the places that seem edited are places that
+agents have changed since. So the places at which the known texts differ among themselves are asked: unless the edited
+text has by far the most of them as the one that was found has them, nothing is told. And where older texts differ from
+the edited one hardly more, what it has in common with them counts as not edited.
+
+A file that was edited may be loaded and edited again before it is replaced. So edits that were decided are asked, too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coordinator.document.patching import OPERATION_DEPTH_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    Place = tuple[Any, ...]
 
 _NOTHING: Final = object()
-_SHOWN_MIN: Final = 3  # places; fewer may be by chance, when the editor may have loaded what is not known
-_ENOUGH: Final = 12  # places seen, more than unseen: older texts are not asked
+_FAMILIAR: Final = 5  # places; for a text that lacks an element of which the edited one has an edited copy
+_MARGIN: Final = 2  # places: another text that differs at so few more may be what was loaded as well
+_SEEN_MIN: Final = 3  # places; fewer may be by chance, when older texts than those that are known may be meant
+_SEEN_FOR_EACH: Final = 2  # of the places that agents change, so many are as they were found, for each that is not
 
 KEY: Final = "id"  # as in difference.py
 
 
-@dataclass
-class _Votes:
-    """How the places vote at which an older and a newer text differ.
+class Saved(NamedTuple):
+    """An edit that was decided: what it was made from, and what it was made."""
 
-    ``shown`` counts those of the seen at which something stands: what is absent may have been so long before as well.
-    """
-
-    seen: int = 0
-    unseen: int = 0
-    shown: int = 0
+    base: Any
+    edited: Any
 
 
 class Loaded(NamedTuple):
     """What an editor had loaded.
 
     Attributes:
-        revision: Of which revision.
+        revision: Of which revision; 0 for an edit that was decided.
         base: Its value, with what it may not have shown yet taken back: what the edited text is to be compared with.
         newest: The newest text that it may have been. What differs from that, and not from ``base``, is in doubt: it
             was either taken back by hand, or never seen.
-        before: A revision before that newest one; 0 when nothing is in doubt.
+        is_doubtful: Whether they differ.
     """
 
     revision: int
     base: Any
     newest: Any
-    before: int
+    is_doubtful: bool
 
 
-def loaded(texts: Iterable[tuple[int, Any]], edited: Any) -> Loaded | None:
+def loaded(texts: Iterable[tuple[int, Any]], edited: Any, saved: Sequence[Saved] = ()) -> Loaded | None:
     """The text that was edited.
 
     Args:
         texts: Revisions and values of what the file may have shown, newest first. Nothing may be missing in between. If
             the oldest is revision 1, there was nothing before it.
         edited: What somebody made of one of them.
+        saved: Edits that were decided lately.
 
     Returns:
         The text; None when it was an older one than these, or may have been.
     """
-    known: list[tuple[int, Any]] = []
-    votes: list[_Votes] = []
-    balance = 0
-    for text in texts:
-        if known:
-            votes.append(_Votes())
-            _count(text[1], known[-1][1], edited, votes[-1])
-            balance += votes[-1].seen - votes[-1].unseen
-        known.append(text)
-        if balance >= _ENOUGH:
-            break
+    known = list(texts)
+    differ = [places(value, edited) for _, value in known]
+    familiar: set[Place] = set()
+    for _, value in known:
+        _find_familiar(value, edited, (), familiar)
+    weights = [len(each) + _FAMILIAR * len(each & familiar) for each in differ]
+    again = _again(saved, edited)
+    if again and all(len(again[1]) < weight for weight in weights):
+        return Loaded(0, again[0], again[0], is_doubtful=False)
     if not known:
         return None
-    found = _least_contradicted(votes)
-    if known[-1][0] != 1 and sum(each.shown for each in votes[found:]) < _SHOWN_MIN:
+    least = min(weights)
+    found = max(i for i, weight in enumerate(weights) if weight == least)
+    if known[-1][0] != 1 and not _is_covered(known, found, differ[found]):
         return None
     revision, value = known[found]
-    newest = next((i for i, each in enumerate(votes[:found]) if each.seen), found)
-    before = revision if newest < found else 0
     base = value
-    if found < len(votes) and votes[found].unseen:
-        before, older = known[found + 1]
-        base = _taken_back(older, value, edited)
-    return Loaded(revision, base, known[newest][1], before)
+    for older, weight in zip(known[found + 1 :], weights[found + 1 :], strict=True):
+        if weight <= least + _MARGIN:
+            base = _taken_back(older[1], base, edited, familiar)
+    newest = value
+    for newer, weight, each in zip(known[:found], weights, differ, strict=False):
+        if weight <= least + _MARGIN and any(not _overlaps(place, each) for place in places(value, newer[1])):
+            newest = newer[1]
+            break
+    return Loaded(revision, base, newest, is_doubtful=newest is not base and bool(places(newest, base)))
 
 
-def _least_contradicted(votes: list[_Votes]) -> int:
-    """Which text the fewest votes contradict; of several, the oldest."""
-    cost = sum(each.unseen for each in votes)
-    best, least = 0, cost
-    for i, each in enumerate(votes, 1):
-        cost += each.seen - each.unseen
-        if cost <= least:
-            best, least = i, cost
-    return best
+def _again(saved: Sequence[Saved], edited: Any) -> tuple[Any, set[Place]] | None:
+    """The decided edit that was edited again, if there is one, and where."""
+    found: tuple[Any, set[Place]] | None = None
+    for each in saved:
+        differ = places(each.edited, edited)
+        made = places(each.base, each.edited)
+        kept = sum(not _overlaps(place, differ) for place in made)
+        if 2 * kept > len(made) and (found is None or len(differ) < len(found[1])):
+            found = (each.edited, differ)
+    return found
+
+
+def _is_covered(known: list[tuple[int, Any]], found: int, differ: set[Place]) -> bool:
+    """Whether the text that was found is what was loaded, rather than an older one than is known."""
+    value = known[found][1]
+    seen = sum(not _overlaps(place, differ) and _has(value, place) for place in places(known[-1][1], value))
+    changed: set[Place] = set()
+    for i in range(1, len(known)):
+        changed |= places(known[i][1], known[i - 1][1])
+    strange = sum(_overlaps(place, changed) for place in differ)
+    return seen >= _SEEN_MIN and seen >= _SEEN_FOR_EACH * strange
 
 
 # ── places: keys of objects, elements of arrays by their id, and whatever else, whole ────────────────────────────────
 
 
-def _count(older: Any, newer: Any, edited: Any, votes: _Votes, depth: int = 0) -> None:
-    """Asks every place at which the older and the newer text differ."""
-    if older is newer or older == newer:
+def places(one: Any, other: Any) -> set[Place]:
+    """Where two texts differ."""
+    found: set[Place] = set()
+    _compare(one, other, (), found)
+    return found
+
+
+def _compare(one: Any, other: Any, path: Place, found: set[Place]) -> None:
+    if one is other or one == other:
         return
-    if edited is newer or edited == newer:
-        votes.seen += 1
-        votes.shown += newer is not _NOTHING
+    parts = _parts_of(len(path), one, other)
+    if parts is None:
+        found.add(path)
         return
-    if edited is older or edited == older:
-        votes.unseen += 1
+    for name in parts[0] | parts[1]:
+        _compare(parts[0].get(name, _NOTHING), parts[1].get(name, _NOTHING), (*path, name), found)
+
+
+def _find_familiar(value: Any, edited: Any, path: Place, found: set[Place]) -> None:
+    """Finds the objects of the edited text that are an edited copy of one of the same name in another.
+
+    They have a text in common that no other there has: who gives an element by chance an id that an agent has given to
+    another, does not write that.
+    """
+    if value is edited or value == edited:
         return
-    if newer is _NOTHING:  # it was removed, and has been edited all the same
-        votes.unseen += 1
-        return
-    if older is _NOTHING:
-        is_made_of = _is_made_of(edited, newer)
-        votes.seen += is_made_of
-        votes.shown += is_made_of
-        return
-    parts = _parts_of(depth, older, newer, edited)
+    parts = _parts_of(len(path), value, edited)
     if parts is None:
         return
-    one, two, three = parts
-    for name in one | two:
-        _count(one.get(name, _NOTHING), two.get(name, _NOTHING), three.get(name, _NOTHING), votes, depth + 1)
+    for name, one in parts[0].items():
+        other = parts[1].get(name, _NOTHING)
+        if isinstance(one, dict) and isinstance(other, dict) and one != other:
+            common = [key for key in one if one[key] == other.get(key, _NOTHING)]
+            if any(_is_telling(one, key, parts[0]) for key in common):
+                found.add((*path, name))
+        _find_familiar(one, other, (*path, name), found)
 
 
-def _is_made_of(edited: Any, added: Any) -> bool:
-    """Whether an object was made of one that was added, rather than given the same id by chance."""
-    if not isinstance(edited, dict) or not isinstance(added, dict):
+def _is_telling(element: dict[str, Any], key: str, siblings: dict[Any, Any]) -> bool:
+    """Whether only this one of several objects has what it has there."""
+    text = element[key]
+    if key == KEY or not isinstance(text, str) or not text:
         return False
-    same = sum(name != KEY and name in edited and edited[name] == value for name, value in added.items())
-    return bool(2 * same > len(added) - (KEY in added))
+    return sum(isinstance(each, dict) and each.get(key) == text for each in siblings.values()) == 1
+
+
+def _overlaps(place: Place, others: set[Place]) -> bool:
+    """Whether a place is one of others, holds one, or is part of one."""
+    if any(place[:end] in others for end in range(len(place) + 1)):
+        return True
+    return any(other[: len(place)] == place for other in others)
+
+
+def _has(value: Any, place: Place) -> bool:
+    """Whether something stands at a place. What is absent may have been so long before as well."""
+    for name in place:
+        parts = _parts(value)
+        if parts is None or name not in parts:
+            return False
+        value = parts[name]
+    return True
 
 
 def _parts(value: Any) -> dict[Any, Any] | None:
@@ -177,17 +219,20 @@ def _parts_of(depth: int, *values: Any) -> list[dict[Any, Any]] | None:
     return found
 
 
-def _taken_back(older: Any, newer: Any, edited: Any, depth: int = 0) -> Any:
+def _taken_back(older: Any, newer: Any, edited: Any, familiar: set[Place], path: Place = ()) -> Any:
     """The newer text, but as the older one wherever the edited one does not show that the newer one was seen."""
     if older is newer or older == newer or edited is newer or edited == newer:
         return newer
-    parts = None if edited == older else _parts_of(depth, older, newer, edited)
+    if older is _NOTHING:
+        return newer if path in familiar else older
+    parts = None if edited == older else _parts_of(len(path), older, newer, edited)
     if parts is None:
         return older
     one, two, three = parts
     found = {}
     for name in [*two, *(name for name in one if name not in two)]:
-        value = _taken_back(one.get(name, _NOTHING), two.get(name, _NOTHING), three.get(name, _NOTHING), depth + 1)
+        three_ways = (each.get(name, _NOTHING) for each in parts)
+        value = _taken_back(*three_ways, familiar, (*path, name))
         if value is not _NOTHING:
             found[name] = value
     if isinstance(newer, dict):

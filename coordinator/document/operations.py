@@ -29,7 +29,9 @@ from coordinator.document.patching import (
     OPERATION_DEPTH_MAX,
     Patching,
     find,
+    is_simple,
     refuse_depth,
+    set_simply,
     tokens_of,
 )
 from coordinator.document.places import equal, pack, pointer_of, shown
@@ -173,6 +175,13 @@ def apply(tree: Tree, op: dict[str, Any], context: Context) -> None:
             ``test`` or ``path`` (``path``), ``depth``, ``size``. The caller puts the tree back.
         BadOperation: It is malformed, or of a newer version.
     """
+    if is_simple(op):
+        patching = None
+        for operation in op["patch"]:
+            if not set_simply(tree, operation):
+                patching = patching or Patching(tree)
+                patching.decide(operation)
+        return
     flaw = _flaw(op)
     if flaw:
         raise BadOperation(flaw)

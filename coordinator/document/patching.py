@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from coordinator.document.json_text import DEPTH_MAX, is_deep
 from coordinator.document.outcome import Rejected
 from coordinator.document.places import equal, pointer_of, shown, weight
+from coordinator.document.tree import VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,59 @@ NEEDS: Final = {
     "test": ("path", "value"),
 }
 _INDEX: Final = re.compile(r"(?:0|[1-9][0-9]{0,17})")
+
+
+_SIMPLE: Final = ("add", "replace", "test")
+_MEMBERS: Final = frozenset({"op", "path", "value"})
+_EXACT_MAX: Final = 2**63
+_PLAIN: Final = frozenset({"do", "patch"})
+
+
+def is_simple(op: dict[str, Any]) -> bool:
+    """Whether a patch only tests and sets members to scalars, at places that are named without escapes.
+
+    By far the most are such: they are done here, in an eighth of the time, and without a copy of what they change.
+    """
+    if type(op) is not dict or op.keys() != _PLAIN or op["do"] != "patch" or type(op["patch"]) is not list:
+        return False
+    for step in op["patch"]:
+        if type(step) is not dict or step.keys() != _MEMBERS or step["op"] not in _SIMPLE:
+            return False
+        path, value = step["path"], step["value"]
+        if type(path) is not str or path[:1] != "/" or "~" in path or not path.isascii():
+            return False
+        if type(value) is str:
+            if not value.isascii():  # looked at with care
+                return False
+        elif value is not None and value is not True and value is not False:
+            if type(value) not in {int, float} or not -_EXACT_MAX < value < _EXACT_MAX:
+                return False
+    return True
+
+
+def set_simply(tree: Tree, step: dict[str, Any]) -> bool:
+    """Does one step of a simple patch; False, and nothing done, when it does not hold or its place is unusual."""
+    path: list[Any] = step["path"].split("/")
+    path[0] = VALUE
+    holder = tree.roots[VALUE]
+    for i in range(1, len(path) - 1):
+        part = path[i]
+        if type(holder) is list and _INDEX.fullmatch(part) and int(part) < len(holder):
+            part = path[i] = int(part)
+        elif type(holder) is not dict or part not in holder:
+            return False
+        holder = holder[part]
+    last = path[-1]
+    if type(holder) is not dict:
+        return False
+    is_there = last in holder
+    if step["op"] == "test":
+        return is_there and equal(holder[last], step["value"])
+    if is_there:
+        tree.replace(path, step["value"])
+    elif step["op"] == "add":
+        tree.add(path, step["value"])
+    return is_there or step["op"] == "add"
 
 
 class Patching:

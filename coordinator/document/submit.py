@@ -19,7 +19,7 @@ from coordinator.document.revision import LineGoneError, Lines, dump_json, is_fe
 from coordinator.document.state import Loader
 from coordinator.errors import StoreUnavailable
 from coordinator.events import Event
-from coordinator.limits import LEAD_AFTER_MS, POLL_MAX_MS, QUEUE_WAIT_MAX_MS, SYNC_AFTER_MS
+from coordinator.limits import LEAD_AFTER_MAX_MS, LEAD_AFTER_MS, POLL_MAX_MS, QUEUE_WAIT_MAX_MS, SYNC_AFTER_MS
 from coordinator.log.keep import log_files
 from coordinator.log.writer import LogWriter
 from coordinator.record.mount import unavailable
@@ -176,7 +176,8 @@ class Submissions:
         """Whether it is this one's to fold: it need not read up first, or nobody else did for a while."""
         assert pending.progress is not None  # noqa: S101 - set when it was appended
         idle_ms = elapsed_max_ms(pending.progress, self._member.clock.now())
-        return self._compactor.is_current(record) or idle_ms >= max(LEAD_AFTER_MS, 2 * self._typical_ms)
+        patience_ms = min(max(LEAD_AFTER_MS, 2 * self._typical_ms), LEAD_AFTER_MAX_MS)
+        return self._compactor.is_current(record) or idle_ms >= patience_ms
 
     def _fold(self, pending: _Pending) -> bool:
         """Folds, if the turn can be had; whether that made a revision."""

@@ -280,6 +280,7 @@ PUBLIC: Final = [
     "NewerFormat",
     "NoRoom",
     "NoSuchDocument",
+    "NoTask",
     "NotAWorkspace",
     "OperationReceipt",
     "OperationRejected",

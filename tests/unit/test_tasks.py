@@ -24,6 +24,7 @@ from coordinator import (
     TaskBoard,
     Workspace,
 )
+from coordinator.document.compactor import Folded
 from coordinator.files import SYSTEM_FILES
 from coordinator.tasks import NoTask, idle
 from coordinator.testing import Call, InterceptedFiles
@@ -531,7 +532,7 @@ def test_a_lease_that_does_not_end(
 
 
 def test_nothing_that_is_decided_in_time(board: TaskBoard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coordinator.document.compactor.Compactor.fold_once", lambda *_, **__: None)
+    monkeypatch.setattr("coordinator.document.compactor.Compactor.fold_once", lambda *_, **__: Folded())
     with pytest.raises(StoreUnavailable) as caught:
         board.add({"id": "later"}, wait=0.05)
     assert caught.value.outcome_unknown
