@@ -19,10 +19,9 @@ BEGAN_MS: Final = 1_750_000_000_000
 
 
 def write_logs(directory: str, tasks: list[dict[str, Any]], operations: Iterable[dict[str, Any]], each: int) -> None:
-    """Makes a workspace with these tasks, and logs of so many operations each, that nobody has folded yet.
+    """Makes a workspace with these tasks, and logs of so many operations each, one agent's each, that nobody has folded.
 
-    The agents work in shifts, one after the other, so that operations are decided in the order given however a fold
-    cuts them into batches.
+    Which of two logs' operations is decided first depends on how the folds cut them: the caller's must not mind.
     """
     from coordinator import Workspace  # noqa: PLC0415 - B1 measures this import
     from coordinator.log.writer import LogWriter  # noqa: PLC0415 - as above
@@ -34,7 +33,6 @@ def write_logs(directory: str, tasks: list[dict[str, Any]], operations: Iterable
     shifts = list(iter(lambda: list(itertools.islice(left, each)), []))
     workspaces = [Workspace(directory, agent=f"agent-{number:03}") for number in range(len(shifts))]
     writers = [LogWriter(workspace._member, Resource(NAME)) for workspace in workspaces]  # noqa: SLF001 - no public face
-    writers.sort(key=lambda writer: writer.incarnation)
     at_ms = itertools.count(BEGAN_MS)
     for writer, shift in zip(writers, shifts, strict=True):
         for start in range(0, len(shift), GROUP):

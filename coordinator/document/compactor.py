@@ -293,7 +293,7 @@ class Compactor:
     def _checkpoint(self, state: State, record: Record | None, plan: _Plan, body: dict[str, Any]) -> Draft | None:
         """Writes the whole content down when the lines since the last time outweigh it (P26)."""
         outweighed = state.lines_bytes >= max(CHECKPOINT_MIN_BYTES, state.full_bytes)
-        if not (outweighed or len(state.files) >= CHECKPOINT_FILES) or state.malformed:
+        if not (outweighed or len(state.files) >= CHECKPOINT_FILES) or state.malformed or state.is_nothing:
             return None
         from coordinator.document.json_text import render  # noqa: PLC0415 - one fold in some hundred
 

@@ -331,7 +331,7 @@ class Document:
         if record is None or record.head is None:
             return self.read_json()
         value, malformed = self._folding.value(record)
-        return parse_json(self.content_of(record).data, self.name) if malformed else value
+        return parse_json(self.content_of(record).data, self.name) if malformed or value is None else value
 
     def changes(self, since: int | Receipt | OperationReceipt = 0) -> list[Change]:
         """The revisions after one, oldest first: a cursor is the ``revision`` of the last one seen.

@@ -16,7 +16,7 @@ from coordinator.document.compactor import Compactor, Folded
 from coordinator.document.operations import as_patch
 from coordinator.document.state import Loader, State
 from coordinator.document.submit import Submissions
-from coordinator.errors import BadValue, CoordinatorError, RevisionNotReached, StoreUnavailable
+from coordinator.errors import BadValue, CoordinatorError, NoSuchDocument, RevisionNotReached, StoreUnavailable
 from coordinator.events import Event
 from coordinator.limits import POLL_MIN_MS, VIEW_BYTES_PER_MS, VIEW_PAUSE_MIN_MS, WATCH_POLL_MAX_MS
 
@@ -229,6 +229,8 @@ class Folding:
             size_bytes = len(data)
             done = self._refresh(record, data)
             behind = done is not None and done.behind
+        except NoSuchDocument:
+            return  # there is nothing to show
         except CoordinatorError as error:
             self._tell("view_failed", reason=getattr(error, "cause", error.message))
         self._refreshed_at = self._member.clock.now()
@@ -315,6 +317,9 @@ class Folding:
 def _render(state: State, resource: Resource) -> bytes:
     if state.malformed:
         return state.text or b""  # no operation was applied to it
+    if state.is_nothing:
+        name = str(resource)
+        raise NoSuchDocument(f"there is no document {name!r}: no operation on it was applied yet", resource=name)
     from coordinator.document.json_text import render  # noqa: PLC0415 - a log alone does without
 
     return render(state.value, state.text, resource, parsed=True)

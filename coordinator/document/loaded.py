@@ -81,8 +81,9 @@ def loaded(texts: Iterable[tuple[int, Any]], edited: Any, saved: Sequence[Saved]
         _find_familiar(value, edited, (), familiar)
     weights = [len(each) + _FAMILIAR * len(each & familiar) for each in differ]
     again = _again(saved, edited)
-    if again and all(len(again[1]) < weight for weight in weights):
-        return Loaded(0, again[0], again[0], is_doubtful=False)
+    if again and all(len(again.differ) < weight for weight in weights):
+        likely = [value for (_, value), weight in zip(known, weights, strict=True) if weight <= again.weight]
+        return Loaded(0, again.value, likely[0] if likely else again.value, is_doubtful=bool(likely))
     if not known:
         return None
     least = min(weights)
@@ -90,27 +91,39 @@ def loaded(texts: Iterable[tuple[int, Any]], edited: Any, saved: Sequence[Saved]
     if known[-1][0] != 1 and not _is_covered(known, found, differ[found]):
         return None
     revision, value = known[found]
-    base = value
-    for older, weight in zip(known[found + 1 :], weights[found + 1 :], strict=True):
-        if weight <= least + _MARGIN:
-            base = _taken_back(older[1], base, edited, familiar)
-    newest = value
-    for newer, weight, each in zip(known[:found], weights, differ, strict=False):
-        if weight <= least + _MARGIN and any(not _overlaps(place, each) for place in places(value, newer[1])):
-            newest = newer[1]
-            break
-    return Loaded(revision, base, newest, is_doubtful=newest is not base and bool(places(newest, base)))
+    base = newest = value
+    for i, weight in enumerate(weights):
+        if weight > least + _MARGIN:
+            continue
+        if i > found and _is_in_part(known[i][1], base, differ[i]):
+            base = _taken_back(known[i][1], base, edited, familiar)
+        if i < found and newest is value and _is_in_part(known[i][1], value, differ[i]):
+            newest = known[i][1]
+    return Loaded(revision, base, newest, is_doubtful=newest is not base)
 
 
-def _again(saved: Sequence[Saved], edited: Any) -> tuple[Any, set[Place]] | None:
-    """The decided edit that was edited again, if there is one, and where."""
-    found: tuple[Any, set[Place]] | None = None
+def _is_in_part(other: Any, found: Any, differ: set[Place]) -> bool:
+    """Whether the edited text has something as another one has it, from which it differs, and not as the one found."""
+    return any(not _overlaps(place, differ) for place in places(found, other))
+
+
+class _Again(NamedTuple):
+    """A decided edit that was edited again, where, and at how many places with those of the edit itself."""
+
+    value: Any
+    differ: set[Place]
+    weight: int
+
+
+def _again(saved: Sequence[Saved], edited: Any) -> _Again | None:
+    """The decided edit that was edited again, if there is one. The same text saved again is an edit of what it was."""
+    found: _Again | None = None
     for each in saved:
         differ = places(each.edited, edited)
         made = places(each.base, each.edited)
         kept = sum(not _overlaps(place, differ) for place in made)
-        if 2 * kept > len(made) and (found is None or len(differ) < len(found[1])):
-            found = (each.edited, differ)
+        if differ and 2 * kept > len(made) and (found is None or len(differ) < len(found.differ)):
+            found = _Again(each.edited, differ, len(differ) + len(made))
     return found
 
 

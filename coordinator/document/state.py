@@ -79,6 +79,11 @@ class State:
         """The content."""
         return self.tree.value
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is no document: nothing was committed, and no operation made one."""
+        return self.base.revision == 0 and self.tree.value is None
+
     def is_at(self, record: Record | None) -> bool:
         """Whether this is the state of a record."""
         if record is None:

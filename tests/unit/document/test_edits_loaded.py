@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.document.difference import difference
-from coordinator.document.loaded import Loaded, loaded
+from coordinator.document.loaded import Loaded, Saved, loaded
 from coordinator.document.operations import apply
 from coordinator.document.outcome import Context, Rejected
 from coordinator.document.tree import Tree
@@ -45,7 +45,7 @@ def test_it_is_told_by_the_places_that_nobody_edited(index: int) -> None:
     edited = copy.deepcopy(text)
     edited["name"] = "by hand"
     found = told([*TEXTS, (1, board(t1="pending", t2="pending"))], edited)
-    assert (found.revision, found.base, found.before) == (revision, text, 0)
+    assert (found.revision, found.base, found.is_doubtful) == (revision, text, False)
 
 
 def test_a_text_older_than_those_known_is_not_guessed() -> None:
@@ -66,11 +66,11 @@ def test_a_status_written_by_chance_as_an_agent_wrote_it_is_outvoted() -> None:
     found = told(texts, edited)
     assert found.revision == 1
     assert difference(found.base, edited, texts[0][1]) == [], "what is so already is not told again"
-    assert found.before, "it may as well be the newest text, with t2 taken back: in doubt"
+    assert found.is_doubtful, "it may as well be the newest text, with t2 taken back: in doubt"
 
 
 def test_a_change_taken_back_by_hand_is_seen_when_enough_others_were_loaded() -> None:
-    statuses = {f"t{i}": "pending" for i in range(1, 5)}
+    statuses = {f"t{i}": "pending" for i in range(1, 7)}
     older = [(2, board(**statuses) | {"tasks": []}), (1, {"name": "", "tasks": []})]
     texts = [(4, board(**{**statuses, "t1": "done", "t2": "done"})), (3, board(**statuses)), *older]
     newest = [(5, board(**dict.fromkeys(statuses, "done"))), *texts]
@@ -86,7 +86,7 @@ def test_where_a_text_may_be_missing_in_between_what_was_unseen_is_not_taken_bac
     edited = board(t1="b", t2="b", t3="a", t4="by hand")  # loaded in between
     found = told([(9, newer), (1, older)], edited)
     assert found.base == board(t1="b", t2="b", t3="a")
-    assert (found.newest, found.before) == (newer, 1)
+    assert (found.newest, found.is_doubtful) == (newer, True)
 
 
 def test_an_element_that_others_removed_and_that_was_edited_was_loaded_before() -> None:
@@ -108,6 +108,44 @@ def test_an_element_given_the_id_that_an_agent_gave_meanwhile_overwrites_nothing
     (change,) = difference(found.base, edited, texts[0][1])
     with pytest.raises(Rejected):
         apply(Tree(copy.deepcopy(texts[0][1])), change, NOW)
+
+
+def counted(count: int, *notes: str) -> dict[str, Any]:
+    """A document in which agents count, so that no text has what another had."""
+    return {"counts": {str(i): count + i for i in range(4)}, "notes": dict.fromkeys(notes, "by hand")}
+
+
+def test_what_agents_change_all_the_time_does_not_pass_for_edited() -> None:
+    """An old text, and in it what the known ones have from its own editor's save before."""
+    texts = [(30, counted(900, "a", "b")), (29, counted(800, "a", "b")), (28, counted(700, "a")), (27, counted(600))]
+    assert loaded(texts, counted(5, "a", "b", "c")) is None
+    edited = counted(700, "a", "c")
+    assert told(texts, edited).revision == 28
+
+
+def test_an_edit_that_was_decided_may_be_edited_again() -> None:
+    texts = [(30, counted(900, "a")), (29, counted(800, "a")), (28, counted(700))]
+    first, second = counted(5, "a"), counted(5, "a", "b")
+    found = loaded(texts, second, [Saved(counted(5), first)])
+    assert found is not None
+    assert (found.base, found.is_doubtful) == (first, False)
+    assert difference(found.base, second, texts[0][1]) == [
+        {"do": "patch", "patch": [{"op": "add", "path": "/notes/b", "value": "by hand"}], "absent": ["/notes/b"]}
+    ]
+
+
+def test_what_was_saved_before_and_stands_no_longer_is_in_doubt() -> None:
+    texts = [(3, counted(7)), (2, counted(6)), (1, counted(5))]
+    found = loaded(texts, counted(7, "a", "b"), [Saved(counted(7), counted(7, "a"))])
+    assert found is not None
+    assert (found.base, found.newest, found.is_doubtful) == (counted(7, "a"), counted(7), True)
+
+
+def test_the_same_text_saved_again_is_an_edit_of_what_it_was() -> None:
+    texts = [(2, counted(6)), (1, counted(5))]
+    found = loaded(texts, counted(6, "a"), [Saved(counted(6), counted(6, "a"))])
+    assert found is not None
+    assert found.base == counted(6)
 
 
 def test_nesting_too_deep_to_be_walked_is_one_place() -> None:
@@ -210,7 +248,7 @@ def test_others_updates_stand_and_what_was_edited_is_applied_or_refused(
     for place in now | then:
         if place not in touched and not (isinstance(place, tuple) and place[0] in removed):
             assert then.get(place, NOTHING) == now.get(place, NOTHING), f"{place}: an update of others was taken back"
-    is_told = bool(refused or found.before)
+    is_told = bool(refused or found.is_doubtful)
     fresh = {place for place in touched if str(is_edited.get(place, "")).startswith("hand ")}
     for place in fresh:
         assert is_told or then.get(place, NOTHING) == is_edited[place], f"{place}: what was edited is neither"
