@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from coordinator.acquire import moved_error
 from coordinator.document.content import (
     Content,
     Receipt,
     check_size,
     parse_json,
     rejection,
-    revision_conflict,
     revision_of,
 )
-from coordinator.document.snapshot import Draft, collect_snapshots, read_head, sha256_of
+from coordinator.document.put import put
+from coordinator.document.snapshot import collect_snapshots, read_head, sha256_of
 from coordinator.document.view import Refreshed, View
 from coordinator.errors import (
     CoordinatorError,
-    LeaseHeld,
     NoSuchDocument,
     RevisionConflict,
     StoreUnavailable,
@@ -26,8 +24,6 @@ from coordinator.errors import (
 from coordinator.events import Event
 from coordinator.limits import CHAIN_KEEP, SNAPSHOT_BYTES_DUE, UPDATE_WAIT_DEFAULT_MS
 from coordinator.names import new_id, parse_id
-from coordinator.record.agree import Refusal, settle
-from coordinator.record.decide import Put, Why
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -224,46 +220,8 @@ class Document:
     def _put(
         self, data: bytes, record: Record | None, if_revision: int, why: str = "", *, in_turn: bool = False
     ) -> Receipt:
-        draft = Draft(self._member, self._resource, data, record)
-        author = self._member.author()
-        try:
-            decision = settle(
-                self._member.store,
-                self._resource,
-                lambda n, _now_ms: Put(author, draft.aim(n), if_revision, why),
-                known=record,
-                in_turn=in_turn,
-            )
-        except StoreUnavailable as error:
-            if not error.outcome_unknown:
-                draft.drop()
-            raise
-        if isinstance(decision, Refusal):
-            draft.drop()
-            raise self._refused(decision, if_revision)
-        return self.committed(decision.record, data)
-
-    def _refused(self, refusal: Refusal, if_revision: int) -> Exception:
-        record = refusal.record
-        if refusal.why is Why.REVISION:
-            return revision_conflict(self._resource, if_revision, record)
-        if refusal.why is Why.MOVED:
-            return moved_error(self._member, self._resource, record)
-        lease = record.lease
-        assert lease is not None  # noqa: S101 - HELD
-        self._tell("refused", fence=lease.fence, holder=lease.agent, reason="held")
-        return LeaseHeld(
-            f"{self.name!r} cannot be committed without its lease: {lease.agent} holds it (fence {lease.fence})",
-            resource=self.name,
-            holder=lease.agent,
-            fence=lease.fence,
-            since_ms=lease.granted_ms,
-            until_ms=lease.until_ms,
-            now_ms=record.at_ms,
-            waiting=len(record.waiting),
-            waited_ms=0,
-            hint="commit under the lease, or wait for its end",
-        )
+        done = put(self._member, self._resource, data, record, if_revision, why=why, in_turn=in_turn)
+        return self.committed(done, data)
 
     # ── updating through logs (P19 to P27) ───────────────────────────────────────────────────────────────────────────
 

@@ -20,6 +20,7 @@ A file that was edited may be loaded and edited again before it is replaced. So 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coordinator.document.patching import OPERATION_DEPTH_MAX
@@ -102,16 +103,16 @@ def loaded(texts: Iterable[tuple[int, Any]], edited: Any, saved: Sequence[Saved]
     return Loaded(revision, base, newest, is_doubtful=newest is not base)
 
 
-def _is_in_part(other: Any, found: Any, differ: set[Place]) -> bool:
+def _is_in_part(other: Any, found: Any, differ: Places) -> bool:
     """Whether the edited text has something as another one has it, from which it differs, and not as the one found."""
-    return any(not _overlaps(place, differ) for place in places(found, other))
+    return any(not differ.overlaps(place) for place in places(found, other))
 
 
 class _Again(NamedTuple):
     """A decided edit that was edited again, where, and at how many places with those of the edit itself."""
 
     value: Any
-    differ: set[Place]
+    differ: Places
     weight: int
 
 
@@ -121,29 +122,41 @@ def _again(saved: Sequence[Saved], edited: Any) -> _Again | None:
     for each in saved:
         differ = places(each.edited, edited)
         made = places(each.base, each.edited)
-        kept = sum(not _overlaps(place, differ) for place in made)
+        kept = sum(not differ.overlaps(place) for place in made)
         if differ and 2 * kept > len(made) and (found is None or len(differ) < len(found.differ)):
             found = _Again(each.edited, differ, len(differ) + len(made))
     return found
 
 
-def _is_covered(known: list[tuple[int, Any]], found: int, differ: set[Place]) -> bool:
+def _is_covered(known: list[tuple[int, Any]], found: int, differ: Places) -> bool:
     """Whether the text that was found is what was loaded, rather than an older one than is known."""
     value = known[found][1]
-    seen = sum(not _overlaps(place, differ) and _has(value, place) for place in places(known[-1][1], value))
-    changed: set[Place] = set()
+    seen = sum(not differ.overlaps(place) and _has(value, place) for place in places(known[-1][1], value))
+    changed = Places()
     for i in range(1, len(known)):
         changed |= places(known[i][1], known[i - 1][1])
-    strange = sum(_overlaps(place, changed) for place in differ)
+    strange = sum(changed.overlaps(place) for place in differ)
     return seen >= _SEEN_MIN and seen >= _SEEN_FOR_EACH * strange
 
 
 # ── places: keys of objects, elements of arrays by their id, and whatever else, whole ────────────────────────────────
 
 
-def places(one: Any, other: Any) -> set[Place]:
+class Places(set["Place"]):
+    """Places in a text. Not changed any more once it was asked for an overlap."""
+
+    _above: set[Place] | None = None
+
+    def overlaps(self, place: Place) -> bool:
+        """Whether a place is one of these, holds one, or is part of one."""
+        if self._above is None:
+            self._above = {each[:end] for each in self for end in range(len(each))}
+        return place in self._above or any(place[:end] in self for end in range(len(place) + 1))
+
+
+def places(one: Any, other: Any) -> Places:
     """Where two texts differ."""
-    found: set[Place] = set()
+    found = Places()
     _compare(one, other, (), found)
     return found
 
@@ -170,28 +183,20 @@ def _find_familiar(value: Any, edited: Any, path: Place, found: set[Place]) -> N
     parts = _parts_of(len(path), value, edited)
     if parts is None:
         return
+    known: Counter[tuple[str, str]] | None = None
     for name, one in parts[0].items():
         other = parts[1].get(name, _NOTHING)
         if isinstance(one, dict) and isinstance(other, dict) and one != other:
-            common = [key for key in one if one[key] == other.get(key, _NOTHING)]
-            if any(_is_telling(one, key, parts[0]) for key in common):
+            known = known or Counter(text for each in parts[0].values() for text in _texts_of(each))
+            if any(known[text] == 1 and other.get(text[0]) == text[1] for text in _texts_of(one)):
                 found.add((*path, name))
         _find_familiar(one, other, (*path, name), found)
 
 
-def _is_telling(element: dict[str, Any], key: str, siblings: dict[Any, Any]) -> bool:
-    """Whether only this one of several objects has what it has there."""
-    text = element[key]
-    if key == KEY or not isinstance(text, str) or not text:
-        return False
-    return sum(isinstance(each, dict) and each.get(key) == text for each in siblings.values()) == 1
-
-
-def _overlaps(place: Place, others: set[Place]) -> bool:
-    """Whether a place is one of others, holds one, or is part of one."""
-    if any(place[:end] in others for end in range(len(place) + 1)):
-        return True
-    return any(other[: len(place)] == place for other in others)
+def _texts_of(element: Any) -> list[tuple[str, str]]:
+    if not isinstance(element, dict):
+        return []
+    return [(key, text) for key, text in element.items() if key != KEY and isinstance(text, str) and text]
 
 
 def _has(value: Any, place: Place) -> bool:
@@ -244,8 +249,8 @@ def _taken_back(older: Any, newer: Any, edited: Any, familiar: set[Place], path:
     one, two, three = parts
     found = {}
     for name in [*two, *(name for name in one if name not in two)]:
-        three_ways = (each.get(name, _NOTHING) for each in parts)
-        value = _taken_back(*three_ways, familiar, (*path, name))
+        here = [each.get(name, _NOTHING) for each in parts]
+        value = _taken_back(here[0], here[1], here[2], familiar, (*path, name))
         if value is not _NOTHING:
             found[name] = value
     if isinstance(newer, dict):

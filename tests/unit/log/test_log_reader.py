@@ -404,6 +404,18 @@ def test_a_segment_cut_or_altered_before_the_end_that_its_successor_names_is_dam
         assert len(follower.damaged) == 1
 
 
+def test_a_hole_before_the_end_that_a_successor_names_is_damage_when_it_has_stayed(member: Member) -> None:
+    put(member, 2, SECOND)
+    for start in range(ENDS[0], len(FIRST), 5):
+        path = put(member, 1, FIRST[:start] + bytes(len(FIRST) - start))
+        follower = read_all(member)
+        assert follower.damaged == []
+        assert follower.payloads.get(INCARNATION, []) == ops(1, whole_before(start))
+        make_old(path)
+        follower.look()
+        assert [damage.path for damage in follower.damaged] == [path]
+
+
 def test_damage_in_a_segment_that_was_folded_is_not_looked_for(member: Member) -> None:
     path = put(member, 1, FIRST)
     follower = read_all(member)

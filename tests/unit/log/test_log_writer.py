@@ -234,40 +234,45 @@ def test_an_interrupt_of_the_one_who_leads_stops_nobody_else(tmp_path: Path, op:
     assert read_all(writer._member).numbers() == [1, 2, 3]
 
 
-def test_an_interrupt_of_one_who_waits_stops_nobody_else(tmp_path: Path) -> None:
-    """The one that would lead next goes away; the one behind it leads instead."""
+class Gone(Exception):
+    """Stands for an interrupt."""
+
+
+class Gate:
+    """A lock whose second acquisition, the one that waits, is interrupted: at once, or when it was opened."""
+
+    def __init__(self, *, is_opened: bool) -> None:
+        self._lock = threading.Lock()
+        self._is_opened = is_opened
+        self._closed = 0
+
+    def acquire(self) -> None:
+        self._closed += 1
+        if self._closed == 1 or self._is_opened:
+            assert self._lock.acquire(timeout=30)
+        if self._closed == 2:
+            raise Gone
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+@pytest.mark.parametrize("is_opened", [False, True])
+def test_an_interrupt_of_one_who_waits_stops_nobody_else(tmp_path: Path, is_opened: bool) -> None:
+    """The one that would lead next, or was just told to, goes away; the one behind it leads instead."""
     syncs = Syncs()
     writer = failing(tmp_path, syncs)
     syncs.go_on.clear()
-
-    class Gone(Exception):
-        pass
-
-    class Gate:
-        """A lock whose second acquisition, the one that waits, is interrupted."""
-
-        def __init__(self) -> None:
-            self.closed = 0
-
-        def acquire(self) -> None:
-            self.closed += 1
-            if self.closed == 2:
-                raise Gone
-
-        def release(self) -> None:
-            return
-
+    call = _Call([an_op(2)], sync=True)
+    call.gate = Gate(is_opened=is_opened)  # type: ignore[assignment]
     with in_thread(lambda: writer.append([an_op(1)])):
         assert syncs.is_held.wait(30)
-
-        call = _Call([an_op(2)], sync=True)
-        call.gate = Gate()  # type: ignore[assignment]
-        with pytest.raises(Gone):
-            writer._run(call)
-        assert writer._queue == []
-        with in_thread(lambda: writer.append([an_op(3)])) as outcome:
-            wait_until(lambda: len(writer._queue) == 1)
-            syncs.go_on.set()
+        with in_thread(lambda: writer._run(call)) as gone:
+            wait_until(lambda: writer._queue == ([call] if is_opened else []) and bool(is_opened or gone))
+            with in_thread(lambda: writer.append([an_op(3)])) as outcome:
+                wait_until(lambda: len(writer._queue) == (2 if is_opened else 1))
+                syncs.go_on.set()
+    assert isinstance(gone[0], Gone)
     assert outcome[0].last_seq == 2
     assert read_all(writer._member).numbers() == [1, 3]
 
@@ -452,6 +457,18 @@ def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
     assert read_all(member).numbers() == [2]
 
 
+def test_a_folder_that_was_removed_under_an_open_log_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", 100)
+    member = a_member(tmp_path)
+    writer = LogWriter(member, RESOURCE)
+    writer.append([an_op(1)])
+    shutil.rmtree(log_folder(member))
+    assert writer.append([an_op(2)]).segment == 2
+    assert segments_of(member) == [2]
+
+
 # ── without sync ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -484,6 +501,21 @@ def test_what_was_acknowledged_without_sync_is_repeated_after_an_error(tmp_path:
     follower.look()
     assert follower.numbers() == read_all(writer._member).numbers() == list(range(1, 7))
     assert follower.damaged == []
+
+
+def test_what_was_acknowledged_without_sync_can_be_read_all_along(tmp_path: Path) -> None:
+    """The second segment held nothing durable when it failed; but what it held was acknowledged."""
+    fails = [FailAt(errno.EIO, "write", nth=2)]
+    writer = failing(tmp_path, lambda call: fails[0](call))
+    writer.append([an_op(1)])
+    writer.append([an_op(2)], sync=False)
+    assert segments_of(writer._member) == [1, 2]
+    fails[0] = FailAt(errno.EIO, "write", times=LOG_TRIES)
+    with pytest.raises(StoreUnavailable):
+        writer.append([an_op(3)])
+    assert read_all(writer._member).numbers() == [1, 2]
+    writer.close()
+    assert read_all(writer._member).numbers() == [1, 2, 3]
 
 
 def test_a_full_segment_is_synced_before_the_next(tmp_path: Path) -> None:
