@@ -19,7 +19,7 @@ BEGAN_MS: Final = 1_750_000_000_000
 
 
 def write_logs(directory: str, tasks: list[dict[str, Any]], operations: Iterable[dict[str, Any]], each: int) -> None:
-    """Makes a workspace with these tasks, and logs of so many operations each, one agent's each, that nobody has folded.
+    """Makes a workspace with these tasks, and logs of so many operations each that nobody has folded yet.
 
     Which of two logs' operations is decided first depends on how the folds cut them: the caller's must not mind.
     """

@@ -44,7 +44,7 @@ class Board:
 
         def claim() -> str | None:
             task = board.claim_next()
-            return None if task is None else str(task.id)
+            return str(task.id) if task else None
 
         return claim, workspace.close
 
@@ -53,7 +53,7 @@ class Board:
         from coordinator import Workspace  # noqa: PLC0415 - as above
 
         tasks = Workspace(directory, agent="judge").tasks(NAME).list()
-        return {task.id: task.holder for task in tasks if task.holder}
+        return {str(task["id"]): task["holder"] for task in tasks if task["holder"]}
 
 
 class Reader:

@@ -13,8 +13,9 @@ from coordinator.document.content import (
     revision_of,
 )
 from coordinator.document.put import put
-from coordinator.document.snapshot import collect_snapshots, read_head, sha256_of
-from coordinator.document.view import Refreshed, View
+from coordinator.document.snapshot import read_head, sha256_of
+from coordinator.document.upkeep import Upkeep
+from coordinator.document.view import SETTLE_MS, Refreshed, View
 from coordinator.errors import (
     CoordinatorError,
     NoSuchDocument,
@@ -22,18 +23,18 @@ from coordinator.errors import (
     StoreUnavailable,
 )
 from coordinator.events import Event
-from coordinator.limits import CHAIN_KEEP, SNAPSHOT_BYTES_DUE, UPDATE_WAIT_DEFAULT_MS
+from coordinator.limits import CHAIN_KEEP, UPDATE_WAIT_DEFAULT_MS
 from coordinator.names import new_id, parse_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from coordinator.document.compactor import Folded
-    from coordinator.document.fold import Operation
+    from coordinator.document.conflicts import Became, Edit
+    from coordinator.document.edits import Edits
     from coordinator.document.folding import Change, Folding
     from coordinator.document.history import Revision
     from coordinator.document.receipt import OperationReceipt
-    from coordinator.document.state import State
     from coordinator.names import Resource
     from coordinator.record.member import Member
     from coordinator.record.record import Record
@@ -50,10 +51,11 @@ class Document:
     def __init__(self, member: Member, resource: Resource) -> None:
         self._member = member
         self._resource = resource
-        self._view = View(member, resource, self._newest)
+        self._view = View(member, resource, self._newest, self._became)
+        self._edits_by_hand: Edits | None = None
+        self._edit_waits = False  # the plain file was found edited, and is to be folded first
         self._last: Content | None = None  # the newest content read or committed here: not read twice
-        self._collected_floor = 0
-        self._uncollected_bytes = 0
+        self._upkeep = Upkeep(member, resource)
         self._logs: Folding | None = None
 
     @property
@@ -81,6 +83,17 @@ class Document:
             StoreUnavailable: A retry is safe.
         """
         record = self._member.store.read(self._resource)
+        content = self.content_of(record, fresh=True, leave_edits=record is not None and record.lease is not None)
+        if not self._edit_waits:
+            return content
+        self._edit_waits = False
+        try:
+            self._view.let_settle(2 * SETTLE_MS)
+            self.compact()
+        except CoordinatorError as error:  # the edit stays in the plain file until the next read
+            self._tell("view_failed", reason=getattr(error, "cause", error.message))
+            return content
+        record = self._member.store.read(self._resource)
         return self.content_of(record, fresh=True, leave_edits=record is not None and record.lease is not None)
 
     def content_of(self, record: Record | None, *, fresh: bool = False, leave_edits: bool = False) -> Content:
@@ -101,7 +114,7 @@ class Document:
                 return self._folded_content(record, fresh=True, leave_edits=leave_edits)
             assert record.head is not None  # noqa: S101 - and keeps one
             last = self._last = Content(data, record.revision, record.head.sha256)
-        self._refresh_view(record, last.data, fresh=fresh, leave_edits=leave_edits)
+        self._refresh_view(record, last.data, fresh=fresh, leave_edits=leave_edits, offer=True)
         return last
 
     def _folded_content(self, record: Record, **how: bool) -> Content:
@@ -110,7 +123,7 @@ class Document:
         if self._last is None or self._last.revision != revision or self._last.data is not data:
             self._last = Content(data, revision, sha256_of(data))
         if revision == record.revision and self._folding.is_view_due(record, self._view):
-            self._refresh_view(record, data, **how)
+            self._refresh_view(record, data, offer=True, **how)
         return self._last
 
     def _newest(self) -> tuple[Record | None, bytes]:
@@ -323,9 +336,11 @@ class Document:
                 self._member,
                 self._resource,
                 adopt=self._adopt_in_turn,
-                edits=self._edits,
-                refresh=lambda record, data: self._refresh_view(record, data, once=True),
-                tidy=self._tidy,
+                edits=self._edits.operations,
+                refresh=lambda record, data: self._refresh_view(
+                    record, data, once=True, offer=True, leave_edits=record.lease is not None
+                ),
+                tidy=self._upkeep.try_to_remove,
             )
             with self._member.guard:  # two threads: one of them made it in vain
                 logs = self._logs = self._logs or logs
@@ -343,8 +358,16 @@ class Document:
             pass  # somebody else was first
         return self._member.store.read(self._resource)
 
-    def _edits(self, state: State, record: Record) -> Sequence[Operation]:
-        return ()
+    @property
+    def _edits(self) -> Edits:
+        if self._edits_by_hand is None:
+            from coordinator.document.edits import Edits  # noqa: PLC0415 - a lease does without
+
+            self._edits_by_hand = Edits(self._member, self._resource, self._view, lambda: self._folding)
+        return self._edits_by_hand
+
+    def _became(self, record: Record, edit: Edit) -> Became:
+        return self._edits.became(record, edit)
 
     # ── adoption ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -381,8 +404,7 @@ class Document:
         self._last = Content(data, head.revision, head.sha256)
         self._tell("committed", fence=head.fence, revision=head.revision, bytes=head.size_bytes)
         shown = self._refresh_view(record, data)
-        self._uncollected_bytes += len(data)
-        self._collect_when_due(record)
+        self._upkeep.after_commit(record, len(data))
         conflicts = shown.conflicts if shown else ()
         return Receipt(head.revision, head.sha256, head.fence, "fresh" if shown else "stale", conflicts)
 
@@ -391,37 +413,12 @@ class Document:
         if self._member.newer:
             return None
         try:
-            return self._view.refresh(record, data, **how)
+            shown = self._view.refresh(record, data, **how)
         except CoordinatorError as error:
             self._tell("view_failed", reason=getattr(error, "cause", error.message))
             return None
-
-    def _collect_when_due(self, record: Record) -> None:
-        if record.floor <= self._collected_floor and self._uncollected_bytes <= SNAPSHOT_BYTES_DUE:
-            return
-        try:
-            if self._uncollected_bytes > SNAPSHOT_BYTES_DUE:
-                self._member.store.collect(self._resource, self._member.author(), keep=CHAIN_KEEP // 8)
-        except CoordinatorError:
-            return  # the next commit tries again
-        if self._tidy():
-            self._collected_floor, self._uncollected_bytes = record.floor, 0
-
-    def _tidy(self) -> bool:
-        """Deletes what nobody needs any more, as well as it can."""
-        try:
-            self._remove_unneeded()
-        except CoordinatorError:
-            return False
-        return True
-
-    def _remove_unneeded(self) -> tuple[int, int]:
-        record = self._member.store.read(self._resource)
-        if record is None or record.fold is None:
-            return collect_snapshots(self._member, self._resource)
-        from coordinator.document.tidy import tidy  # noqa: PLC0415 - a document that was never folded does without
-
-        return tidy(self._member, self._resource, record.fold)
+        self._edit_waits = shown.waiting
+        return shown
 
     def collect(self, *, keep: int = CHAIN_KEEP) -> tuple[int, int, int]:
         """Archives old records and deletes snapshots that nobody can need (P18).
@@ -433,7 +430,7 @@ class Document:
         if record is not None and record.fold is not None:
             self._folding.compactor.retire_silent()
         records = self._member.store.collect(self._resource, self._member.author(), keep=keep)
-        files, freed_bytes = self._remove_unneeded()
+        files, freed_bytes = self._upkeep.remove_unneeded()
         self._tell("collected", records=records, files=files, bytes=freed_bytes)
         return records, files, freed_bytes
 

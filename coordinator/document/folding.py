@@ -16,6 +16,7 @@ from coordinator.document.compactor import Compactor, Folded
 from coordinator.document.operations import as_patch
 from coordinator.document.state import Loader, State
 from coordinator.document.submit import Submissions
+from coordinator.document.view import SETTLE_MS
 from coordinator.errors import BadValue, CoordinatorError, NoSuchDocument, RevisionNotReached, StoreUnavailable
 from coordinator.events import Event
 from coordinator.limits import POLL_MIN_MS, VIEW_BYTES_PER_MS, VIEW_PAUSE_MIN_MS, WATCH_POLL_MAX_MS
@@ -211,16 +212,15 @@ class Folding:
         if waited_ms >= self._next_ms:
             self.refresh_now()
         elif self._later is None:
-            self._later = threading.Timer((self._next_ms - waited_ms) / 1000, self.refresh_now)
-            self._later.daemon = True
-            self._later.start()
+            self._start_later(self._next_ms - waited_ms, self.refresh_now)
 
     def refresh_now(self) -> None:
         """Makes the plain file show the newest revision, and notes when that may be done again."""
         later, self._later = self._later, None
         if later is not None:
             later.cancel()
-        behind, size_bytes = False, 0
+        behind = waiting = False
+        size_bytes = 0
         try:
             record = self._member.store.read(self._resource)
             if record is None or not record.is_folded:
@@ -228,15 +228,30 @@ class Folding:
             data = self._text_for(record)
             size_bytes = len(data)
             done = self._refresh(record, data)
-            behind = done is not None and done.behind
+            behind, waiting = (done.behind, done.waiting) if done is not None else (False, False)
         except NoSuchDocument:
             return  # there is nothing to show
         except CoordinatorError as error:
             self._tell("view_failed", reason=getattr(error, "cause", error.message))
         self._refreshed_at = self._member.clock.now()
         self._next_ms = VIEW_PAUSE_MIN_MS + size_bytes / VIEW_BYTES_PER_MS
-        if behind and not self._closed:
+        if self._closed:
+            return
+        if waiting:
+            self._start_later(SETTLE_MS, self._fold_edit)
+        elif behind:
             self._refresh_when_due()
+
+    def _fold_edit(self) -> None:
+        """Folds what somebody wrote into the plain file by hand, if no fold has come by since (P17)."""
+        with contextlib.suppress(CoordinatorError):  # the next fold or read tries again
+            self.compactor.fold_once()
+        self.refresh_now()
+
+    def _start_later(self, pause_ms: float, call: Callable[[], None]) -> None:
+        self._later = threading.Timer(pause_ms / 1000, call)
+        self._later.daemon = True
+        self._later.start()
 
     def _text_for(self, record: Record) -> bytes:
         with self.compactor.guard:  # its state is at hand, mostly; a reader's own would have to be read

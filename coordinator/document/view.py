@@ -6,10 +6,9 @@ and repairs it. Beside the chain lies a sidecar that tells which revision was la
 
     resources/<name>/@/view.json      {"revision": 7, "sha256": "…", "bytes": 1558491, "n": 40, "at_ms": 1790000000000}
 
-What somebody wrote into the plain file by hand is neither head nor any earlier revision. It is copied, whole, before
-the view is repaired, and reported (P17)::
-
-    resources/<name>/@/conflicts/<at_ms>-<sha256>
+What somebody wrote into the plain file by hand is neither head nor any earlier revision (P17). If it is JSON, and
+nobody holds the lease, folds and reads leave it there until a fold has looked at it (edits.py). What cannot be folded
+is copied, whole, before the view is repaired, and reported (conflicts.py).
 
 A revision that was folded is rendered for the plain file at a bounded rate only (P26), and what was rendered is kept for
 a while (shown.py).
@@ -25,11 +24,12 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordinator.clock import elapsed_max_ms
+from coordinator.document.conflicts import Became, Conflicts, Edit
 from coordinator.document.shown import Renderings
 from coordinator.document.snapshot import sha256_of
 from coordinator.errors import BadName
 from coordinator.events import Event
-from coordinator.folders import list_surely, make_dirs, refresh_down, remove_quietly
+from coordinator.folders import make_dirs, refresh_down, remove_quietly
 from coordinator.limits import HEADS_KNOWN_MAX, PUBLISH_TRIES
 from coordinator.record.mount import unavailable
 
@@ -57,13 +57,19 @@ class Shows(enum.Enum):
 class Refreshed(NamedTuple):
     """What a refresh did.
 
-    ``conflicts`` are the paths where edits by hand are kept. ``behind``: there is a newer revision already, and the file
-    was not made to show that (only with ``once``).
+    ``conflicts`` are the paths where edits by hand are kept. ``behind``: there is a newer revision already, and the
+    file was not made to show that (only with ``once``). ``waiting``: the file was edited by hand, and is left as it is
+    until a fold has looked at it (only with ``offer``).
     """
 
     changed: bool
     conflicts: tuple[str, ...]
     behind: bool = False
+    waiting: bool = False
+
+
+class _WaitsError(Exception):
+    """The file was edited, and no fold has looked at that yet."""
 
 
 class View:
@@ -73,10 +79,15 @@ class View:
         member: Through whom it is read and written.
         resource: Whose file: ``<workspace>/<resource>``.
         content_of: The newest content: the record, and its bytes.
+        became: What became of an edit by hand.
     """
 
     def __init__(
-        self, member: Member, resource: Resource, content_of: Callable[[], tuple[Record | None, bytes]]
+        self,
+        member: Member,
+        resource: Resource,
+        content_of: Callable[[], tuple[Record | None, bytes]],
+        became: Callable[[Record, Edit], Became] = lambda _record, _edit: Became(),
     ) -> None:
         self._member = member
         self._resource = resource
@@ -84,9 +95,13 @@ class View:
         self._shown: tuple[Stat, str] | None = None  # the file as last looked at, and its sha256
         self._told: tuple[str, Stat] | None = None  # what the sidecar tells, and the sidecar as it was last looked at
         self._content_of = content_of
+        self._became = became
+        self._looked: Stat | None = None  # the file as it was when it was decided to replace it
+        self._foreign = ""  # the sha256 of an edit: saves reading the history to know that it is none of ours
         self._guard = threading.RLock()
         member.also_after_fork(self)
         self.renderings = Renderings(member, resource)
+        self._conflicts = Conflicts(member, resource)
         self._heads: dict[str, None] = {}  # sha256 of heads seen lately: saves reading the history to know an old one
 
     def after_fork(self) -> None:
@@ -123,7 +138,7 @@ class View:
             sure: Read it in any case: on NFS a stat may tell of an edit on another host only after some seconds, while
                 opening asks the server.
         """
-        facts = self._facts()
+        facts = self._looked = self.facts()
         if facts is None:
             return Shows.NOTHING
         head = record.head
@@ -142,7 +157,25 @@ class View:
         revision = self._revision_of(sha256, record)
         if revision == record.revision and not is_link:
             return Shows.HEAD
-        return Shows.EARLIER if revision or self._was_head(sha256) else Shows.EDITED
+        return Shows.EARLIER if revision or self._is_earlier(sha256) else Shows.EDITED
+
+    def edit(self, record: Record) -> Edit | None:
+        """What was written into the file by hand; None when it is what we wrote, or is being written just now.
+
+        Raises:
+            BadName, StoreUnavailable: As ``read``.
+        """
+        facts = self.facts()
+        if facts is None or facts.kind != "file":
+            return None
+        data = self.read()
+        if data is None or self.facts() != facts:
+            return None
+        sha256 = sha256_of(data)
+        self._shown = (facts, sha256)
+        if self._revision_of(sha256, record) or self._is_earlier(sha256):
+            return None
+        return Edit(facts, data, sha256)
 
     def _revision_of(self, sha256: str, record: Record) -> int:
         """The revision that the file's bytes are, as far as that is known without reading the history; 0 if not."""
@@ -158,6 +191,7 @@ class View:
         fresh: bool = True,
         leave_edits: bool = False,
         once: bool = False,
+        offer: bool = False,
     ) -> Refreshed:
         """Makes the plain file show the newest content (P16).
 
@@ -167,14 +201,17 @@ class View:
             fresh: The record was read or appended just now; else it is read anew before anything is replaced by it.
             leave_edits: Leave the file alone if it was edited: its lease's holder may be at work in it.
             once: Replace it once only, and tell if the head has moved meanwhile: folds move it all the time (P26).
+            offer: Leave an edit that can be folded until it was (P17); else it is kept, and the file replaced.
 
         Raises:
             StoreUnavailable, NoRoom: It could not be written. The content is committed all the same.
         """
         with self._guard:
-            return self._refresh(record, data, fresh=fresh, leave_edits=leave_edits, once=once)
+            return self._refresh(record, data, fresh=fresh, leave_edits=leave_edits, once=once, offer=offer)
 
-    def _refresh(self, record: Record, data: bytes | None, *, fresh: bool, leave_edits: bool, once: bool) -> Refreshed:
+    def _refresh(
+        self, record: Record, data: bytes | None, *, fresh: bool, leave_edits: bool, once: bool, offer: bool
+    ) -> Refreshed:
         conflicts: list[str] = []
         changed = behind = False
         try:
@@ -182,28 +219,50 @@ class View:
                 shows = self._shows_surely(record)
                 if shows is Shows.HEAD:
                     self._check_sidecar(record)
-                    if not changed:
-                        break
-                if shows is Shows.EDITED and leave_edits:
+                if (shows is Shows.HEAD and not changed) or (shows is Shows.EDITED and leave_edits):
                     break
                 if not fresh:
                     record, data, fresh = self._member.store.read(self._resource) or record, None, True
                     continue
-                if shows is Shows.EDITED:
-                    conflicts += self._keep_edit()
                 if shows is not Shows.HEAD:
-                    record = self._replace(record, data)
-                    data = None
-                    changed = True
+                    replaced = self._put_right(record, data, shows, conflicts, offer=offer)
+                    if replaced is None:
+                        continue
+                    record, data, changed = replaced, None, True
                 # Listed again: while this one was being written, or its writer frozen, the head may have moved.
                 newest = self._member.store.read(self._resource)
                 behind = newest is not None and newest.head != record.head
                 if newest is None or not behind or once:
                     break
                 record, data = newest, None
+        except _WaitsError:
+            return Refreshed(changed, tuple(conflicts), behind, waiting=True)
         except OSError as error:
             raise unavailable(error, self._resource, "refreshing the plain file of") from error
         return Refreshed(changed, tuple(conflicts), behind)
+
+    def _put_right(
+        self, record: Record, data: bytes | None, shows: Shows, conflicts: list[str], *, offer: bool
+    ) -> Record | None:
+        """Replaces the file, once what was edited in it is folded or kept. None: look again, it has changed."""
+        if shows is Shows.EDITED:
+            became = self._ask(record) if offer else Became()
+            if became is None:
+                return None
+            if became.is_waiting:
+                raise _WaitsError
+            if not became.is_absorbed:
+                conflicts += self._keep_edit(became.report)
+        return self._replace(record, data)
+
+    def _ask(self, record: Record) -> Became | None:
+        """What became of the edit that the file shows; None when it shows another by now."""
+        edit = self.edit(record)
+        if edit is None:
+            is_link = self._looked is not None and self._looked.kind == "symlink"
+            return Became() if is_link else None
+        self._looked = edit.facts
+        return self._became(record, edit)
 
     def _shows_surely(self, record: Record) -> Shows:
         """What it shows; the file itself is read before it is called an earlier revision, which may be replaced."""
@@ -217,7 +276,7 @@ class View:
 
         One stat, by which an edit on another NFS host may be known some seconds late.
         """
-        facts = self._facts()
+        facts = self.facts()
         if facts is None or self._shown is None or self._shown[0] != facts:
             return None
         if self._revision_of(self._shown[1], record) == record.revision:
@@ -240,11 +299,8 @@ class View:
 
     def conflicts(self) -> list[str]:
         """Paths of the edits by hand that were kept, oldest first. They stay until somebody removes them."""
-        places = self._member.places
-        folder = places.of(self._resource, "conflicts")
         try:
-            names = list_surely(self._member.files, places.resources, folder)
-            return [f"{folder}/{name}" for name in sorted(names)]
+            return self._conflicts.paths()
         except OSError as error:
             raise unavailable(error, self._resource, "listing the conflicts of") from error
 
@@ -254,6 +310,11 @@ class View:
         self._heads[sha256] = None
         while len(self._heads) > HEADS_KNOWN_MAX:
             del self._heads[next(iter(self._heads))]
+
+    def _is_earlier(self, sha256: str) -> bool:
+        if sha256 != self._foreign and not self._was_head(sha256):
+            self._foreign = sha256
+        return sha256 != self._foreign
 
     def _was_head(self, sha256: str) -> bool:
         if sha256 in self._heads:
@@ -281,7 +342,8 @@ class View:
         except FileNotFoundError:
             refresh_down(files, self._member.places.root, folder)
 
-    def _facts(self) -> Stat | None:
+    def facts(self) -> Stat | None:
+        """The file's facts; None when there is none. Raises StoreUnavailable."""
         try:
             self._open_folder()
             return self._member.files.stat(self.path)
@@ -290,27 +352,41 @@ class View:
         except OSError as error:
             raise unavailable(error, self._resource, "looking at the plain file of") from error
 
-    def _replace(self, record: Record, data: bytes | None) -> Record:
-        """Renders a record's content, the newest if it is not given; returns the record that was rendered."""
+    def _replace(self, record: Record, data: bytes | None) -> Record | None:
+        """Renders a record's content, the newest if it is not given.
+
+        Returns:
+            The record that was rendered; None if somebody has written to the file since it was looked at.
+        """
         if data is None:
             newest, data = self._content_of()
             record = newest or record
         files = self._member.files
         head = record.head
         assert head is not None  # noqa: S101 - refresh looked
-        facts = self._facts()
+        facts = self.facts()
         make_dirs(files, self._member.places.root, os.path.dirname(self.path))
         if record.is_folded:
             self.renderings.note(record.revision, data)
         sha256 = sha256_of(data) if record.is_folded else head.sha256
         scratch = self._member.write_scratch(data, facts.mode if facts and facts.kind == "file" else None)
+        if self._has_changed():
+            remove_quietly(files, scratch)
+            return None
         self._rename(scratch, self.path)
-        shown = self._facts()
+        shown = self.facts()
         self._shown = (shown, sha256) if shown and shown.size_bytes == len(data) else None
         self._tell_sidecar(record, sha256, len(data))
         if facts is not None and not record.is_folded:
             self._tell("view_repaired", record)
         return record
+
+    def _has_changed(self) -> bool:
+        """Whether the file is another than was looked at: asked as late as can be, what is written later is lost."""
+        if self._looked is not None and self._looked.kind == "file":
+            with contextlib.suppress(OSError):  # opening it asks the server: by a stat alone NFS may tell of it later
+                self._member.files.read_at(self.path, 0, 1)
+        return self.facts() != self._looked
 
     def _check_sidecar(self, record: Record) -> None:
         """Writes the sidecar anew if it tells of another revision: a frozen writer's late one may."""
@@ -344,33 +420,24 @@ class View:
             remove_quietly(self._member.files, scratch)
             raise
 
-    def _keep_edit(self) -> list[str]:
+    def _keep_edit(self, report: bytes = b"") -> list[str]:
         """Copies what somebody wrote into the plain file."""
-        self._let_settle()
+        if not report:  # else it had settled before it was folded
+            self.let_settle()
+            self._looked = self.facts()
         if self._member.files.stat(self.path).kind == "symlink" and not self._leads_inside():
             data: bytes | None = f"symbolic link to {self._member.files.readlink(self.path)}\n".encode()
         else:
             data = self.read()
         if data is None:
             return []
-        files, folder = self._member.files, self._member.places.of(self._resource, "conflicts")
-        make_dirs(files, self._member.places.resources, folder)
-        sha256 = sha256_of(data)
-        if any(name.endswith(sha256) for name in files.listdir(folder)):
-            files.sync_dir(folder)  # kept by another reader, who may have been killed before it did so
-            return []
-        path = f"{folder}/{self._member.store.now_ms()}-{sha256}"
-        self._rename(self._member.write_scratch(data), path)  # what has that name is whole: the next reader trusts it
-        files.sync_dir(folder)
-        event = Event("view_edited", str(self._resource), self._member.agent, detail={"kept": path})
-        self._member.events.tell(event)
-        return [path]
+        return self._conflicts.keep(data, report)
 
-    def _let_settle(self) -> None:
-        """Waits, at most SETTLE_MS, until the file has not been written to for that long."""
+    def let_settle(self, at_most_ms: int = SETTLE_MS) -> None:
+        """Waits until the file has not been written to for SETTLE_MS."""
         began = self._member.clock.now()
-        while elapsed_max_ms(began, self._member.clock.now()) < SETTLE_MS:
-            facts = self._facts()
+        while elapsed_max_ms(began, self._member.clock.now()) < at_most_ms:
+            facts = self.facts()
             if facts is None or self._member.store.now_ms() - facts.mtime_ns // 1_000_000 >= SETTLE_MS:
                 return
             self._member.clock.pause(SETTLE_MS / 10)

@@ -65,7 +65,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from coordinator import files
+from coordinator import folders
 from coordinator.document import snapshot, view
 from coordinator.record import decide, mount
 from coordinator.record.decide import Acquire, Commit, Put, Release, Renew, Resume, Standing
@@ -106,7 +106,7 @@ MUTANTS = [
 
     Mutant("P6", "numbers are probed", records.a_grant_on_one_host_is_seen_on_another, off.probed_numbers),
     Mutant("P6", "folders of the chain not opened", records.a_resource_made_on_one_host_is_seen_on_another,
-           off.folders_not_opened(files)),
+           off.folders_not_opened(folders)),
     Mutant("P6", "folders of the content not opened", records.content_written_on_one_host_is_found_on_another,
            off.folders_not_opened(snapshot)),
     Mutant("P6", "folder of the view not opened", records.a_file_replaced_on_one_host_is_read_anew_on_another,

@@ -187,6 +187,12 @@ def test_the_longest_frame() -> None:
         encode(payload + b" ", 0)
 
 
+def test_a_longer_frame_than_any_is_none_though_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    line, _ = encode(b'{"a":12}', 0)
+    monkeypatch.setattr(frame, "FRAME_MAX_BYTES", 7)
+    assert scan(line, 0) == ([], [], 0, "length")
+
+
 @pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b"{ }", b'{"a":\n1}', b'{"a":"\0"}', b'"a"'])
 def test_what_is_no_compact_object_is_refused(payload: bytes) -> None:
     with pytest.raises(BadValue):

@@ -506,7 +506,11 @@ def test_what_was_acknowledged_without_sync_is_repeated_after_an_error(tmp_path:
 def test_what_was_acknowledged_without_sync_can_be_read_all_along(tmp_path: Path) -> None:
     """The second segment held nothing durable when it failed; but what it held was acknowledged."""
     fails = [FailAt(errno.EIO, "write", nth=2)]
-    writer = failing(tmp_path, lambda call: fails[0](call))
+
+    def hook(call: Call) -> None:
+        fails[0](call)
+
+    writer = failing(tmp_path, hook)
     writer.append([an_op(1)])
     writer.append([an_op(2)], sync=False)
     assert segments_of(writer._member) == [1, 2]
