@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.crew import in_child, run_crew
+from benchmarks.crew import Job, in_child, run_crew
 from benchmarks.ours import make_workspace
 from benchmarks.peers import library
 from benchmarks.runner import OURS, Case, Metric, Side, Target, Trial, quantile
@@ -52,9 +52,9 @@ def waits(take: Take, seconds: float) -> list[float]:
 def contend(taking: Callable[[str, int], Take], directory: str, seconds: float) -> dict[str, float]:
     """Rate, p99 and longest wait of a crowd."""
 
-    def start(number: int) -> Callable[[], list[float]]:
+    def start(number: int) -> Job:
         take = taking(directory, number)
-        return lambda: waits(take, seconds)
+        return Job(lambda: waits(take, seconds))
 
     waited = sorted(wait for worker in run_crew(AGENTS, start) for wait in worker)
     return {"rate": len(waited) / seconds, "p99": quantile(waited, 0.99) * 1000, "longest": waited[-1] * 1000}

@@ -2,8 +2,8 @@
 
 Two kinds of operations. Those of a busy board: each task is claimed, heartbeat twice and released, over and over, in
 one agent's log, since an epoch is known beforehand only where the order of claims is. And patches of single fields, in
-eight agents' logs. All sides read the same logs. The peers are loops that somebody would write by hand: no order between the
-logs but that of the files, no receipts, nothing checked but the frame's length and checksum.
+eight agents' logs. All sides read the same. The peers are loops that somebody would write by hand: no order between
+the logs but that of the files, no receipts, nothing checked but the frame's length and checksum.
 """
 
 from __future__ import annotations

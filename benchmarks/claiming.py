@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from benchmarks.crew import cpu_seconds, in_child, run_crew
+from benchmarks.crew import Job, cpu_seconds, in_child, run_crew
 from benchmarks.runner import Metric, Side, quantile
 
 if TYPE_CHECKING:
@@ -82,12 +82,12 @@ def claiming_side(way: Claiming, *, agents: int, tasks: int, seconds: float, nam
         os.mkdir(directory)
         in_child(lambda: way.prepare(directory, make_tasks(tasks)))
 
-        def start(number: int) -> Callable[[], dict[str, Any]]:
+        def start(number: int) -> Job:
             cpu = cpu_seconds()
             claim, end = way.open(directory, agent_name(number))
             first = claim()
             cpu = cpu_seconds() - cpu
-            return lambda: claim_for(claim, end, seconds) | {"first": first, "ready": cpu}
+            return Job(lambda: claim_for(claim, seconds) | {"first": first, "ready": cpu}, end)
 
         done = run_crew(agents, start, patience_seconds=seconds + 120)
         owners = in_child(lambda: dict(way.owners(directory)))
@@ -119,7 +119,7 @@ def import_beforehand(way: Claiming, directory: str) -> None:
                 importlib.import_module(module)
 
 
-def claim_for(claim: Claim, end: Callable[[], None], seconds: float) -> dict[str, Any]:
+def claim_for(claim: Claim, seconds: float) -> dict[str, Any]:
     """Claims until nothing is left or the time is over."""
     claims: list[str] = []
     waits: list[float] = []
@@ -134,7 +134,6 @@ def claim_for(claim: Claim, end: Callable[[], None], seconds: float) -> dict[str
         waits.append(now - last)
         last = now
     cpu = cpu_seconds() - cpu
-    end()
     return {"claims": claims, "waits": waits, "began": began, "ended": last, "cpu": cpu}
 
 

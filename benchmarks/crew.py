@@ -14,14 +14,13 @@ import sys
 import time
 import traceback
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.process import BaseProcess
 
-    Work = Callable[[], Any]
-    Start = Callable[[int], Work]
+    Start = Callable[[int], "Job"]
 
 PATIENCE_SECONDS: Final = 120.0
 
@@ -30,12 +29,20 @@ class CrewFailed(Exception):
     """A worker raised, died, or did not end in time."""
 
 
+class Job(NamedTuple):
+    """What a worker does when all are ready, and what it does when all have done that."""
+
+    work: Callable[[], Any]
+    finish: Callable[[], Any] = lambda: None
+
+
 def run_crew(count: int, start: Start, *, patience_seconds: float = PATIENCE_SECONDS) -> list[Any]:
     """Runs work in that many processes at once.
 
     Args:
         count: How many.
-        start: Called in each process with its number; does what is not measured, and returns what is.
+        start: Called in each process with its number; does what is not measured, and returns what is. Nobody finishes
+            before everybody has worked: what it costs one to close its files is not to slow down the others' work.
         patience_seconds: How long they may take to be ready, and again how long to be done; what is left is killed.
 
     Returns:
@@ -45,30 +52,31 @@ def run_crew(count: int, start: Start, *, patience_seconds: float = PATIENCE_SEC
         CrewFailed: With the first worker's words.
     """
     fork = multiprocessing.get_context("fork")
-    gate_read, gate_write = os.pipe()
+    gates = (*os.pipe(), *os.pipe())  # of work, of finishing: open when their write ends are closed
+    closed: set[int] = set()
     sys.stdout.flush()
     sys.stderr.flush()
     crew: list[tuple[BaseProcess, Connection]] = []
     try:
         for number in range(count):
             ours, theirs = fork.Pipe(duplex=False)
-            process: BaseProcess = fork.Process(
-                target=_worker, args=(start, number, theirs, gate_read, gate_write), daemon=True
-            )
+            process: BaseProcess = fork.Process(target=_worker, args=(start, number, theirs, gates), daemon=True)
             process.start()
             theirs.close()
             crew.append((process, ours))
         _gather(crew, patience_seconds)
-        os.close(gate_write)
-        gate_write = -1
-        answers = _gather(crew, patience_seconds)
+        answers: list[Any] = []
+        for gate in (gates[1], gates[3]):
+            os.close(gate)
+            closed.add(gate)
+            answers.append(_gather(crew, patience_seconds))
         for process, _ in crew:
             process.join(1)
-        return answers
+        found: list[Any] = answers[0]
+        return found
     finally:
-        if gate_write >= 0:
-            os.close(gate_write)
-        os.close(gate_read)
+        for gate in {*gates} - closed:
+            os.close(gate)
         for process, ours in crew:
             ours.close()
             process.kill()
@@ -78,7 +86,7 @@ def run_crew(count: int, start: Start, *, patience_seconds: float = PATIENCE_SEC
 
 def in_child(work: Callable[[], Any], *, patience_seconds: float = PATIENCE_SECONDS) -> Any:
     """What this returns, done in a process of its own."""
-    return run_crew(1, lambda _number: work, patience_seconds=patience_seconds)[0]
+    return run_crew(1, lambda _number: Job(work), patience_seconds=patience_seconds)[0]
 
 
 def cpu_seconds() -> float:
@@ -103,15 +111,20 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _worker(start: Start, number: int, tell: Connection, gate_read: int, gate_write: int) -> None:
-    """One process: ready, wait for the gate (its end of file: everybody wakes at once), work, tell."""
-    os.close(gate_write)
+def _worker(start: Start, number: int, tell: Connection, gates: tuple[int, ...]) -> None:
+    """One process. A gate's end of file wakes everybody at once."""
+    to_work, work_is_open, to_finish, finish_is_open = gates
+    os.close(work_is_open)
+    os.close(finish_is_open)
     try:
-        work = start(number)
+        job = start(number)
         gc.collect()
         tell.send((True, None))
-        os.read(gate_read, 1)
-        tell.send((True, work()))
+        os.read(to_work, 1)
+        tell.send((True, job.work()))
+        os.read(to_finish, 1)
+        job.finish()
+        tell.send((True, None))
     except BaseException as error:  # noqa: BLE001 - all of it is the parent's to tell
         where = traceback.extract_tb(error.__traceback__)[-1]
         told = f"worker {number}: {type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"

@@ -5,7 +5,9 @@
     running.py    a command under a lease: read before, commit after
     command.py    the command itself: its process, its signals, its end
     document.py   document show, edit, history
+    changing.py   document update, changes
     editing.py    one round through an editor
+    compact.py    compact: folding for all, once or in a loop
     tasks.py      tasks add, import, claim, complete, …: the task board for shells and agents
     looking.py    tasks list, show, stats, watch
     boards.py     what the commands on tasks share

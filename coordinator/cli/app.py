@@ -27,6 +27,7 @@ from coordinator.cli.common import (
     stdout_failed,
     wants_json,
 )
+from coordinator.cli.compact import compact
 from coordinator.cli.document import document_app
 from coordinator.cli.lease import lease_app
 from coordinator.cli.tasks import tasks_app
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.add_typer(lease_app, name="lease")
 app.add_typer(document_app, name="document")
 app.add_typer(tasks_app, name="tasks")
+app.command()(compact)
 
 
 def _version(wanted: bool) -> None:
@@ -149,9 +151,9 @@ def demo(
     keep: Annotated[str | None, typer.Option(metavar="DIR", help="Keep the workspaces there, to look at.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Lets processes share one tasks.json, first the way people do it, then under leases, while some are killed.
+    """Lets processes share one tasks.json: as people do it, under leases, and over logs, while some are killed.
 
-    Exit status 0 only if the coordinated run lost, doubled and tore nothing, and the naive runs show that the counting
+    Exit status 0 only if the coordinated runs lost, doubled and tore nothing, and the naive ones show that the counting
     can see losses.
 
     JSON: one object, with what was counted in each act.

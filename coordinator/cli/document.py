@@ -1,4 +1,4 @@
-"""``coordinator document``: show, edit, history."""
+"""``coordinator document``: show, edit, history; update, changes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from coordinator.cli.changing import changing_app
 from coordinator.cli.common import (
     AgentOption,
     JsonOption,
+    NameArgument,
     TtlOption,
     WaitOption,
     WorkspaceOption,
@@ -25,9 +27,8 @@ from coordinator.cli.common import (
     put_bytes,
 )
 
-document_app = typer.Typer(no_args_is_help=True, help="Read, edit and trace documents.")
-
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A file of the workspace, like tasks.json.")]
+document_app = typer.Typer(no_args_is_help=True, help="Read, edit, update and trace documents.")
+document_app.add_typer(changing_app)
 
 
 @document_app.command()

@@ -9,6 +9,7 @@
     73  no room: the disk is full, over quota or read-only
     75  somebody else was first, or holds it: try again later
     76  the lease was lost, or is not held with that fence; nothing more may be done under it
+    77  ``document update``: rejected, because what it requires does not hold; why, who was first, at which revision
     78  how the workspace is set up: a newer version, an unsuitable file system, another store
     79  ``tasks claim``: there is no task to be had
    130  interrupted
@@ -38,6 +39,7 @@ UNAVAILABLE: Final = 69
 NO_ROOM: Final = 73
 REFUSED: Final = 75
 LOST: Final = 76
+REJECTED: Final = 77
 SETUP: Final = 78
 NOTHING: Final = 79
 NOT_EXECUTABLE: Final = 126
@@ -48,8 +50,8 @@ INTERRUPTED: Final = 130
 # One line, for the help of the whole command line.
 SUMMARY: Final = (
     "Exit status: 0 done · 2 wrong usage, name or figure · 65 damaged or malformed data · 66 no such document or "
-    "workspace · 69 store unavailable · 73 no room · 75 somebody else was first · 76 lease lost · 78 workspace set-up "
-    "· 79 no task to claim · 130 interrupted · 1 a bug. A command run under a lease passes its own status through."
+    "workspace · 69 store unavailable · 73 no room · 75 somebody else was first · 76 lease lost · 77 update rejected "
+    "· 78 workspace set-up · 79 no task to claim · 130 interrupted · 1 a bug. A command run under a lease passes its own status through."
 )
 
 # The first class that fits counts.

@@ -184,6 +184,8 @@ class Compactor:
         if holder:
             return Folded(waiting_for=holder, record=record)
         batch = self._reader.read(state.positions, max_bytes=FOLD_BATCH_BYTES)
+        if batch.damaged and self._member.store.read(self._resource) != record:
+            return None  # what seems damaged may be what somebody who was ahead has deleted
         logs = [parse(new.payloads, new.after.agent, new.after.incarnation) for new in batch.logs]
         edits = self._edits(state, record) if record is not None else ()
         now_ms = max(self.now_ms(), state.at_ms)
@@ -351,8 +353,7 @@ class Compactor:
             try:
                 now_ms = self._member.store.now_ms()
                 silent = silent_logs(self._member, self._resource, state.positions.values(), now_ms)
-                orphans = self._reader.read(state.positions, max_bytes=FOLD_BATCH_BYTES).orphans
-                remove_orphans(self._member, self._resource, orphans, now_ms)
+                remove_orphans(self._member, self._resource, state.positions, now_ms)
             except OSError as error:
                 raise unavailable(error, self._resource, "looking for silent logs of") from error
             if silent:

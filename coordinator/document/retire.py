@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from coordinator.folders import remove_quietly
+from coordinator.folders import list_surely, remove_quietly
 from coordinator.limits import ORPHAN_KEEP_MS, RETIRE_AFTER_MS
 from coordinator.log.keep import log_files
+from coordinator.log.opening import parse_file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from coordinator.log.reader import Position
     from coordinator.names import Resource
@@ -41,13 +42,19 @@ def _newest_ms(member: Member, resource: Resource, position: Position) -> int:
     return newest_ms
 
 
-def remove_orphans(member: Member, resource: Resource, names: Iterable[str], now_ms: int) -> int:
-    """Deletes files in ``log/`` that are nobody's, when they are old; returns how many. OSError as the files."""
+def remove_orphans(member: Member, resource: Resource, positions: Mapping[str, Position], now_ms: int) -> int:
+    """Deletes old files in ``log/`` that are nobody's; returns how many. OSError as the files.
+
+    To be called after a fold: a log of which anything whole was ever there has a position by then.
+    """
+    folder = member.places.of(resource, "log")
     removed = 0
-    for name in names:
-        path = f"{member.places.of(resource, 'log')}/{name}"
+    for text in list_surely(member.files, member.places.resources, folder):
+        name = parse_file_name(text)
+        if name is not None and name.incarnation in positions:
+            continue
         with contextlib.suppress(FileNotFoundError):
-            if member.files.stat(path).mtime_ns // 1_000_000 < now_ms - ORPHAN_KEEP_MS:
-                remove_quietly(member.files, path)
+            if member.files.stat(f"{folder}/{text}").mtime_ns // 1_000_000 < now_ms - ORPHAN_KEEP_MS:
+                remove_quietly(member.files, f"{folder}/{text}")
                 removed += 1
     return removed

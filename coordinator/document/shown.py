@@ -5,14 +5,16 @@ Below a resource's state folder::
     shown/<revision, 12 digits>-<sha256>      what was written into the plain file, whole; the newest SHOWN_KEEP are kept
 
 A revision that is committed whole lies in snap/; one that is folded has no bytes of its own until it is rendered, which
-is done at a bounded rate. The copy is there before the plain file is replaced, so that bytes found in the plain file
-later are known for ours, and an edit made to them by hand can be told from what they were. Losing one to a power failure
-makes an old rendering look like an edit: it is kept and reported, nothing is lost.
+is done at a bounded rate. The copy is there, and durable, before the plain file is replaced, so that bytes found in the
+plain file later are known for ours, and an edit made to them by hand can be told from what they were. A rendering that is
+not known for ours would be taken for somebody's edit, and what came after it for taken back: so before copies are
+deleted, what the plain file shows by then is made durable, and after a power failure it shows one that is still kept.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING
 
 from coordinator.document.snapshot import sha256_of
@@ -34,6 +36,7 @@ class Renderings:
 
     def __init__(self, member: Member, resource: Resource) -> None:
         self._member = member
+        self._resource = resource
         self._folder = member.places.of(resource, "shown")
         self._known: dict[str, int] = {}
 
@@ -56,9 +59,13 @@ class Renderings:
         except BaseException:
             remove_quietly(files, scratch)
             raise
+        files.sync_dir(self._folder)
         self._known[sha256] = revision
-        for name in self._names()[:-SHOWN_KEEP]:
-            remove_quietly(files, f"{self._folder}/{name}")
+        names = self._names()
+        if len(names) > SHOWN_KEEP + SHOWN_KEEP // 2:
+            files.sync_dir(os.path.dirname(f"{self._member.places.root}/{self._resource}"))
+            for name in names[:-SHOWN_KEEP]:
+                remove_quietly(files, f"{self._folder}/{name}")
 
     def contents(self) -> list[tuple[int, bytes]]:
         """Revisions and bytes of all that are kept, oldest first. One that is not what its name says is left out."""

@@ -6,18 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from benchmarks.claiming import WrongAnswer, check, claim_for, claiming_side, figures, make_tasks
-from benchmarks.crew import CrewFailed, in_child, run_crew
+from benchmarks.crew import CrewFailed, Job, in_child, run_crew
 from benchmarks.peers import FLOCK, SQLITE, SharedLog
 from benchmarks.run import CASES, chosen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from benchmarks.claiming import Claiming
 
@@ -39,12 +40,42 @@ def worker(*claims: str, first: str | None = None, began: float = 0.0, ended: fl
 # ── processes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_nobody_works_before_everybody_is_ready(tmp_path: Path) -> None:
-    def start(number: int) -> Callable[[], list[str]]:
-        (tmp_path / str(number)).touch()
-        return lambda: sorted(os.listdir(tmp_path))
+def appears(path: Path, seconds: float = 0.3) -> bool:
+    """Whether a file that nobody ought to make is made in that time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not path.exists():
+        time.sleep(0.01)
+    return path.exists()
 
-    assert run_crew(4, start) == [["0", "1", "2", "3"]] * 4
+
+def test_nobody_works_before_everybody_is_ready(tmp_path: Path) -> None:
+    worked = tmp_path / "worked"
+
+    def start(number: int) -> Job:
+        too_early = number == 1 and appears(worked)
+
+        def work() -> bool:
+            worked.touch()
+            return too_early
+
+        return Job(work)
+
+    assert run_crew(2, start) == [False, False]
+
+
+def test_nobody_finishes_before_everybody_has_worked(tmp_path: Path) -> None:
+    finished = tmp_path / "finished"
+
+    def start(number: int) -> Job:
+        return Job(lambda: number == 1 and appears(finished), finished.touch)
+
+    assert run_crew(2, start) == [False, False]
+    assert finished.exists()
+
+
+def test_what_goes_wrong_in_finishing_is_told() -> None:
+    with pytest.raises(CrewFailed, match="worker 0: ZeroDivisionError"):
+        run_crew(1, lambda number: Job(lambda: None, lambda: 1 // number))
 
 
 def test_what_a_worker_raises_is_told() -> None:
@@ -113,10 +144,8 @@ def test_a_crowd_that_got_nothing_has_no_figures() -> None:
 
 
 def test_claiming_ends_when_nothing_is_left() -> None:
-    left, ended = ["a", "b"], []
-    done = claim_for(lambda: left.pop(0) if left else None, lambda: ended.append(1), seconds=60)
-    assert done["claims"] == ["a", "b"]
-    assert ended == [1]
+    left = ["a", "b"]
+    assert claim_for(lambda: left.pop(0) if left else None, seconds=60)["claims"] == ["a", "b"]
 
 
 def test_tasks_are_about_250_bytes_each() -> None:
