@@ -88,7 +88,7 @@ class Files(Protocol):
     def read_at(self, path: str, offset: int, max_bytes: int) -> bytes:
         """Part of a regular file that grows at its end, opened anew for this one read; short where the file ends.
 
-        A file that is only ever appended to is never stale to who opens it anew (measured), unlike one that is replaced.
+        A file that is only appended to is never stale to who opens it anew (measured), unlike one that is replaced.
         """
         ...
 
@@ -137,7 +137,7 @@ class Files(Protocol):
         ...
 
     def stamp(self, path: str, number: int) -> None:
-        """Makes a number a file's mtime, in ns, and makes the file when it is absent: a word left for other processes."""
+        """Makes a number a file's mtime, in ns, and makes the file when it is absent."""
         ...
 
     def touch(self, path: str) -> int:

@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from coordinator.workspace import Workspace
 
 changing_app = typer.Typer()
+
+_LOOKED_THROUGH: Final = 200  # revisions, for who was first
 
 # ── update ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -76,6 +78,7 @@ def update(
     try:
         receipt = document.update(change, if_revision=if_revision, op_id=op_id, wait=wait)
     except OperationRejected as error:
+        error.winner = error.winner or _who_was_first(document, error)
         print_error(error, as_json=as_json)
         if error.winner:
             note(f"{error.winner} was first", as_json=as_json)
@@ -110,6 +113,36 @@ def _seconds(given: float, argument: str) -> float:
     if not math.isfinite(given) or given < 0:
         raise BadValue(f"--{argument} {given} is not a number of seconds", argument=argument, value=str(given))
     return given
+
+
+def _who_was_first(document: Document, error: OperationRejected) -> str:
+    """The agent whose change is in the way of one that was rejected, as far as that is still known."""
+    expected, path = error.facts.get("expected"), error.facts.get("path")
+    if error.why == "revision" and isinstance(expected, int):
+        found = _changes_before(document, error, expected)
+        return next((agent for each in found for agent in _authors(each, "")), "")
+    if not isinstance(path, str):
+        return ""
+    found = _changes_before(document, error, max(error.revision - _LOOKED_THROUGH, 0))
+    return next((agent for each in reversed(found) for agent in reversed(_authors(each, path))), "")
+
+
+def _changes_before(document: Document, error: OperationRejected, since: int) -> list[Change]:
+    try:
+        return [each for each in document.changes(since) if each.revision < error.revision]
+    except CoordinatorError:
+        return []  # no longer kept
+
+
+def _authors(change: Change, path: str) -> list[str]:
+    """Who changed something at a place, above it or below it."""
+    if change.whole:
+        return [change.agent] if change.agent else []
+    return [each["agent"] for each in change.operations if any(_meets(step["path"], path) for step in each["patch"])]
+
+
+def _meets(one: str, other: str) -> bool:
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
 
 def _undecided(workspace: Workspace, document: Document, receipt: OperationReceipt) -> CoordinatorError:

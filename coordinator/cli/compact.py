@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from coordinator.workspace import Workspace
 
 PAUSE_MIN_S: Final = 0.005  # limit: of a document that was folded just now; grows by half each time, up to
-PAUSE_MAX_S: Final = 1.0  # this: those who wait fold by themselves long before
+PAUSE_MAX_S: Final = 1.0  # this (those who wait fold by themselves long before), or, of many documents,
+PAUSE_EACH_S: Final = 0.02  # so much for each: looking at them must not be all that is done
 LOOK_AROUND_S: Final = 5.0  # limit: for documents that are new
 FOLDS_MAX: Final = 1000  # limit: of one document, before it is another's turn
 COLLECT_S: Final = 300.0  # limit: between two collections
+COUNTED: Final = ("applied", "rejected", "quarantined")
 
 
 def compact(
@@ -81,7 +83,7 @@ def _check(seconds: float | None, option: str, *, loop: bool) -> None:
 
 
 def _documents(workspace: Workspace, names: list[str]) -> list[Document]:
-    """Those that were named; else all that were ever committed or folded, or have a log. Raises BadName."""
+    """Those that were named; else all. Raises BadName."""
     wanted = names or [each.resource for each in workspace.status() if each.state != "damaged"]
     return [workspace.document(name) for name in wanted]
 
@@ -109,11 +111,11 @@ def _once(workspace: Workspace, names: list[str], *, as_json: bool) -> None:
 
 def _fold(document: Document) -> dict[str, Any]:
     """Folds until nothing is new: one fold reads the logs up to a bound. The sum of it."""
-    total = dict.fromkeys(("revision", "applied", "rejected", "quarantined"), 0)
+    total = dict.fromkeys(("revision", *COUNTED), 0)
     for _ in range(FOLDS_MAX):
         done: Folded = document.compact()
         total["revision"] = done.revision or total["revision"]
-        for name in ("applied", "rejected", "quarantined"):
+        for name in COUNTED:
             total[name] += getattr(done, name)
         if not done.revision:
             break
@@ -136,9 +138,9 @@ class _Watched:
         self.told = ""  # the last trouble, or who it waits for: told once
         self._pause_s = PAUSE_MIN_S
 
-    def put_off(self, *, folded: bool) -> None:
+    def put_off(self, most_s: float, *, folded: bool) -> None:
         """A pause: short after a fold, longer each time that there was none, never twice the same."""
-        self._pause_s = PAUSE_MIN_S if folded else min(self._pause_s * 1.5, PAUSE_MAX_S)
+        self._pause_s = PAUSE_MIN_S if folded else min(self._pause_s * 1.5, most_s)
         self.due = time.monotonic() + self._pause_s * random.uniform(0.5, 1.0)
 
 
@@ -197,14 +199,13 @@ class _Loop:
         except CoordinatorError as error:
             self._tell_trouble(watched, str(error))
         else:
-            folded = bool(done["revision"])
-            if folded or done["waiting_for"] != watched.told:
-                watched.told = done["waiting_for"]
-                if folded or watched.told:
-                    self._tell(_facts(watched.document.name, done))
+            folded = any(done[name] for name in COUNTED)  # and not only that logs have ended
+            is_held, watched.told = done["waiting_for"] not in {"", watched.told}, done["waiting_for"]
+            if folded or is_held:
+                self._tell(_facts(watched.document.name, done))
         if folded:
             self._busy_at = time.monotonic()
-        watched.put_off(folded=folded)
+        watched.put_off(max(PAUSE_MAX_S, PAUSE_EACH_S * len(self._watched)), folded=folded)
 
     def _tell_trouble(self, watched: _Watched, text: str) -> None:
         if text != watched.told:

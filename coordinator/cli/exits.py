@@ -51,7 +51,8 @@ INTERRUPTED: Final = 130
 SUMMARY: Final = (
     "Exit status: 0 done · 2 wrong usage, name or figure · 65 damaged or malformed data · 66 no such document or "
     "workspace · 69 store unavailable · 73 no room · 75 somebody else was first · 76 lease lost · 77 update rejected "
-    "· 78 workspace set-up · 79 no task to claim · 130 interrupted · 1 a bug. A command run under a lease passes its own status through."
+    "· 78 workspace set-up · 79 no task to claim · 130 interrupted · 1 a bug. "
+    "A command run under a lease passes its own status through."
 )
 
 # The first class that fits counts.

@@ -44,6 +44,7 @@ class Receipt:
 
 
 def revision_of(receipt: Receipt | OperationReceipt | int) -> int:
+    """The revision that a receipt tells, or a revision itself."""
     return receipt if isinstance(receipt, int) else receipt.revision
 
 

@@ -122,7 +122,7 @@ class Document:
         revision, data = self._folding.text(record)
         if self._last is None or self._last.revision != revision or self._last.data is not data:
             self._last = Content(data, revision, sha256_of(data))
-        if revision == record.revision and self._folding.is_view_due(record, self._view):
+        if revision == record.revision and self._folding.is_view_due(record):
             self._refresh_view(record, data, offer=True, **how)
         return self._last
 
@@ -177,7 +177,7 @@ class Document:
         """
         from coordinator.document.history import content_at  # noqa: PLC0415 - looked at by people
 
-        return content_at(self._member, self._resource, revision, lambda record: self._folding.at(record))
+        return content_at(self._member, self._resource, revision, self._folding.at)
 
     def history(self) -> list[Revision]:
         """Every revision that is still known, oldest first."""
@@ -249,8 +249,8 @@ class Document:
         """Changes the document without a lease: the change goes into this process's own log, and is folded.
 
         Args:
-            change: A list: a JSON Patch (RFC 6902; ``test`` is a precondition). A dict: a merge patch (RFC 7396). All of
-                it is applied, or nothing.
+            change: A list: a JSON Patch (RFC 6902; ``test`` is a precondition). A dict: a merge patch (RFC 7396).
+                All of it is applied, or nothing.
             if_revision: Reject it unless the document is still at this revision.
             op_id: The id of an update that may have been submitted before, from whatever process: it is applied once.
             wait: Seconds to wait until it is decided. 0: return as soon as it is durable.
@@ -337,6 +337,7 @@ class Document:
                 self._resource,
                 adopt=self._adopt_in_turn,
                 edits=self._edits.operations,
+                view=self._view,
                 refresh=lambda record, data: self._refresh_view(
                     record, data, once=True, offer=True, leave_edits=record.lease is not None
                 ),

@@ -21,7 +21,7 @@ class Context(NamedTuple):
     revision: int
 
 
-class Rejected(Exception):  # noqa: N818 - an outcome, not an error: the agent learns it from its receipt
+class Rejected(Exception):
     """The operation was understood, and does not hold. Nothing of it is kept.
 
     Args:
@@ -39,5 +39,5 @@ class Rejected(Exception):  # noqa: N818 - an outcome, not an error: the agent l
         self.facts = facts
 
 
-class BadOperation(Exception):  # noqa: N818 - as above
+class BadOperation(Exception):
     """Not an operation that this version knows: it was written by a newer one, and nobody may skip it silently."""

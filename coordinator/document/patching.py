@@ -55,11 +55,13 @@ def is_simple(op: dict[str, Any]) -> bool:
         if type(path) is not str or path[:1] != "/" or "~" in path or not path.isascii():
             return False
         if type(value) is str:
-            if not value.isascii():  # looked at with care
-                return False
-        elif value is not None and value is not True and value is not False:
-            if type(value) not in {int, float} or not -_EXACT_MAX < value < _EXACT_MAX:
-                return False
+            is_plain = value.isascii()  # others are looked at with care
+        elif type(value) is int or type(value) is float:
+            is_plain = -_EXACT_MAX < value < _EXACT_MAX
+        else:
+            is_plain = value is None or type(value) is bool
+        if not is_plain:
+            return False
     return True
 
 

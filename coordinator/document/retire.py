@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def silent_logs(member: Member, resource: Resource, positions: Iterable[Position], now_ms: int) -> list[str]:
-    """Incarnations whose logs are open and have not grown for RETIRE_AFTER_MS. OSError when they cannot be looked at."""
+    """Incarnations whose logs are open and have not grown for RETIRE_AFTER_MS. Raises OSError."""
     return [
         position.incarnation
         for position in positions

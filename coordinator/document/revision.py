@@ -17,7 +17,7 @@ reached from nowhere. A line costs what was changed, not what is there::
      "at_ms":…, "by":agent, "inc":incarnation,
      "pos":{incarnation: [agent, incarnation, segment, offset, chain, seq, state], …},   those that moved
      "gone":[incarnation, …],                               logs that are deleted: forgotten
-     "full":{"pos":…, "ids":…, "side":…},                   only in a checkpoint: all of it; "base" is then this revision
+     "full":{"pos":…, "ids":…, "side":…},                  only in a checkpoint: all of it; "base" is then this revision
      "ops":[\t[op_id, agent, incarnation, seq, outcome, info, edits],\t …\t]}
 
 ``outcome`` is ``applied`` (info: the result), ``rejected`` (info: why, text, winner) or ``again`` (info: the revision

@@ -2,12 +2,12 @@
 
 Below a resource's state folder::
 
-    shown/<revision, 12 digits>-<sha256>      what was written into the plain file, whole; the newest SHOWN_KEEP are kept
+    shown/<revision, 12 digits>-<sha256>      what was written into the plain file, whole; about SHOWN_KEEP are kept
 
 A revision that is committed whole lies in snap/; one that is folded has no bytes of its own until it is rendered, which
 is done at a bounded rate. The copy is there, and durable, before the plain file is replaced, so that bytes found in the
-plain file later are known for ours, and an edit made to them by hand can be told from what they were. A rendering that is
-not known for ours would be taken for somebody's edit, and what came after it for taken back: so before copies are
+plain file later are known for ours, and an edit made to them by hand can be told from what they were. A rendering that
+is not known for ours would be taken for somebody's edit, and what came after it for taken back: so before copies are
 deleted, what the plain file shows by then is made durable, and after a power failure it shows one that is still kept.
 """
 

@@ -204,7 +204,7 @@ class Loader:
         )
 
     def outcomes_of(self, wanted: set[str], newest: LineAt) -> dict[str, tuple[int, str]]:
-        """What the lines that are kept tell of operations: revision and outcome by id. For those that are tried again."""
+        """What the lines that are kept tell of operations that are tried again: revision and outcome by id."""
         found = {}
         for line in self.lines.walk(newest):
             for op_id, _, _, _, outcome, _, _ in line.body["ops"]:

@@ -110,8 +110,8 @@ class Submissions:
             record = self._read()
             self._scanned = record.fold if record else None
         pending = _Pending(ids, self._scanned)
-        # Those who wait are told when their operation is in a revision, which is synced: on a local disk, where everybody
-        # sees what is written, their log need not be. Syncing it would make the fold's own syncs wait in line.
+        # Those who wait are told when their operation is in a revision, which is synced: on a local disk, where
+        # everybody sees what is written, their log need not be, and its syncs would hold up the fold's own.
         pending.is_synced = not (wait_ms and self._is_local)
         self._append(pending, operations, again=again)
         try:

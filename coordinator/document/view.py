@@ -10,8 +10,8 @@ What somebody wrote into the plain file by hand is neither head nor any earlier 
 nobody holds the lease, folds and reads leave it there until a fold has looked at it (edits.py). What cannot be folded
 is copied, whole, before the view is repaired, and reported (conflicts.py).
 
-A revision that was folded is rendered for the plain file at a bounded rate only (P26), and what was rendered is kept for
-a while (shown.py).
+A revision that was folded is rendered for the plain file at a bounded rate only (P26), and what was rendered is kept
+for a while (shown.py).
 """
 
 from __future__ import annotations

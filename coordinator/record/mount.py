@@ -4,7 +4,7 @@ Below ``<workspace>/.coordinator``::
 
     clock/<incarnation>                           a file whose mtime tells the server's time (now_ms)
     resources/<name>/@/queue.lock                 flock: queues appenders (P5); permanent, never renamed
-    resources/<name>/@/synced                     its mtime, in ns, is the newest record known to be durable; local disks
+    resources/<name>/@/synced                     its mtime, in ns, is the newest record known to be durable (local)
     resources/<name>/@/chain/000000000042         record 42, put if absent (P1); see primitive.py
     resources/<name>/@/history/<first>-<last>-<id>.log   records that were collected (P18); see collect.py
     scratch/                                      names that nobody else knows yet

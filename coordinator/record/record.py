@@ -225,6 +225,23 @@ def encode(record: Record) -> str:
         BadValue: A field is outside its form, so that no reader could take the record: a bug above, or fields of a
             newer version that leave no room.
     """
+    values = _values_of(record)
+    for name, value in values.items():
+        if value != "" and not FORMS[name].pattern.fullmatch(str(value)):
+            raise BadValue(f"{name}={value!r} cannot stand in a record", argument=name, value=value)
+    parts = [f"{name}={value}" for name, value in values.items() if value != ""]
+    parts += [f"{name}={quote(value, safe='')}" for name, value in record.extra]
+    body = "/".join(parts)
+    text = f"{body}/crc={zlib.crc32(body.encode()):08x}"
+    if len(text) > RECORD_MAX_BYTES:
+        raise BadValue(
+            f"the record is {len(text)} bytes long, and {RECORD_MAX_BYTES} is the most", argument="extra", value=text
+        )
+    return text
+
+
+def _values_of(record: Record) -> dict[str, str | int]:
+    """Every field in the order in which it is written; those that are not there left out, or empty."""
     values: dict[str, str | int] = {
         "v": VERSION,
         "n": record.n,
@@ -256,18 +273,7 @@ def encode(record: Record) -> str:
         values["fold"] = f"{fold.revision}.{fold.incarnation}.{fold.file}.{fold.offset}.{fold.size_bytes}"
     values["floor"] = record.floor
     values["authority"] = f"{record.mode}.{record.epoch}"
-    for name, value in values.items():
-        if value != "" and not FORMS[name].pattern.fullmatch(str(value)):
-            raise BadValue(f"{name}={value!r} cannot stand in a record", argument=name, value=value)
-    parts = [f"{name}={value}" for name, value in values.items() if value != ""]
-    parts += [f"{name}={quote(value, safe='')}" for name, value in record.extra]
-    body = "/".join(parts)
-    text = f"{body}/crc={zlib.crc32(body.encode()):08x}"
-    if len(text) > RECORD_MAX_BYTES:
-        raise BadValue(
-            f"the record is {len(text)} bytes long, and {RECORD_MAX_BYTES} is the most", argument="extra", value=text
-        )
-    return text
+    return values
 
 
 def is_whole(text: str) -> bool:
