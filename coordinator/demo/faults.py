@@ -1,7 +1,8 @@
 """Who is killed and who is frozen, and when: drawn from a seed, told beforehand, the same in each act.
 
 Half of it is aimed: a worker stops itself (SIGSTOP) between the read and the write of a certain update, or inside the
-commit, and is then killed there or left frozen. One worker is killed at a moment that nobody chose.
+commit, and is then killed there or left frozen. One worker is killed at a moment that nobody chose. A worker's updates
+are a claim, a completion, a claim, …: frozen inside a completion, it has something to lose in every act.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from coordinator.demo.worker import BETWEEN, INSIDE
 
 FREEZE = "freeze"
 KILL = "kill"
-UPDATES = {FREEZE: (3, 4), KILL: (2, 3)}  # early enough for each worker to come to them; in the midst of others' work
+# Early enough for each worker to come to them; in the midst of others' work.
+UPDATES = {(FREEZE, BETWEEN): (3, 4), (FREEZE, INSIDE): (4, 4), (KILL, BETWEEN): (2, 3)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def draw_faults(seed: int, workers: list[str], *, pressure: int = 0) -> list[Fau
 
 def _fault(draw: random.Random, kind: str, place: str, slot: str) -> Fault:
     if place:
-        return Fault(kind, slot, draw.randint(*UPDATES[kind]), place)
+        return Fault(kind, slot, draw.randint(*UPDATES[kind, place]), place)
     return Fault(kind, slot, share=round(draw.uniform(0.3, 0.6), 2))
 
 

@@ -3,7 +3,8 @@
     acknowledged   updates (claims and completions) after which the worker was told that they were made
     lost           acknowledged updates that the file does not show: a claimed task is pending again, a completed one
                    is not done
-    doubled        acknowledged claims of a task beyond its first: somebody does the work again
+    doubled        acknowledged claims of a task beyond its first: somebody does the work again. A claim that was void
+                   does not count: its time was over, and its holder was refused when it said that it was done
     torn           reads, by reader and workers, that found no whole JSON
     refused        commits of stale holders that were refused, as they have to be
     in flight      tasks that the file shows further than anybody acknowledged: their worker was killed in between
@@ -18,7 +19,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from coordinator.demo.ledger import CLAIM, COMPLETE, Entry
+from coordinator.demo.ledger import CLAIM, COMPLETE, Entry, void_claims
 from coordinator.demo.plan import DONE, PENDING, find_tasks, set_status
 from coordinator.document.json_text import render
 
@@ -74,7 +75,10 @@ def judge(initial: bytes, final: bytes, entries: Sequence[Entry], plan: Plan) ->
         plan: What was to be done.
     """
     acks = [entry for entry in entries if entry.kind == "ack"]
-    claims = Counter(entry.address for entry in acks if entry.op == CLAIM)
+    void = void_claims(entries)
+    claims = Counter(
+        entry.address for entry in acks if entry.op == CLAIM and (entry.address, entry.fence) not in void
+    )
     completions = Counter(entry.address for entry in acks if entry.op == COMPLETE)
     document = _parse(final)
     tasks = {} if document is None else find_tasks(document)

@@ -2,7 +2,8 @@
 
     {"kind": "ready", "pid": 4711}                                          started, waits for the signal to begin
     {"kind": "ack", "op": "claim", "tag": "", "id": "7", "revision": 12, …}  the update returned: it must be in the file
-    {"kind": "refused", "op": "complete", …, "reason": "taken", "kept": …}   a stale holder's commit was refused
+    {"kind": "refused", "op": "complete", …, "reason": "taken", "kept": …}   a stale holder's commit was refused; with
+                                                                            the fence of a claim: that is void
     {"kind": "unknown", …}                                                  the outcome could not be told
     {"kind": "restored"}                                                    wrote an old whole copy over a broken file
     {"kind": "reads", "reads": 90, "torn": 3}                               a reader's count since its last line
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from coordinator.demo.plan import Address
 
@@ -40,6 +41,7 @@ class Entry:
     id: str = ""
     revision: int = 0
     fence: int = 0
+    op_id: str = ""
     reason: str = ""
     kept: str = ""
     reads: int = 0
@@ -109,9 +111,22 @@ class JournalTail:
         return entries
 
 
-def unfinished(entries: Iterable[Entry]) -> list[Address]:
-    """Tasks whose claim one slot has acknowledged, and whose completion it has not: what its next life does first."""
+def void_claims(entries: Iterable[Entry]) -> set[tuple[Address, int]]:
+    """Claims whose holder was refused under the claim's own fence: they had run out, and the task was given away.
+
+    Under leases each update has a fence of its own, and there are none of these.
+    """
+    return {(entry.address, entry.fence) for entry in entries if entry.kind == "refused"}
+
+
+def unfinished(entries: Sequence[Entry]) -> list[Entry]:
+    """The claims that one slot has acknowledged, and has not completed: what its next life does first."""
     acknowledged = [entry for entry in entries if entry.kind == "ack"]
     completed = {entry.address for entry in acknowledged if entry.op == COMPLETE}
-    claimed = dict.fromkeys(entry.address for entry in acknowledged if entry.op == CLAIM)
-    return [address for address in claimed if address not in completed]
+    claimed = {entry.address: entry for entry in acknowledged if entry.op == CLAIM}
+    void = void_claims(entries)
+    return [
+        claim
+        for address, claim in claimed.items()
+        if address not in completed and (address, claim.fence) not in void
+    ]

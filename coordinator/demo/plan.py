@@ -14,7 +14,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Address = tuple[str, str]
 Task = dict[str, Any]
@@ -132,6 +135,58 @@ def any_pending(document: Any, plan: Plan) -> bool:
     """Whether a chosen task still is to be claimed, now or when others are done."""
     tasks = find_tasks(document)
     return any(address in tasks and tasks[address]["status"] in PENDING for address in plan.chosen)
+
+
+def open_tasks(document: Any, plan: Plan, *, ready: bool = True) -> dict[str, list[str]]:
+    """The chosen tasks that are not done, by tag; with ``ready``, only those whose dependencies are."""
+    tasks = find_tasks(document)
+    found: dict[str, list[str]] = {}
+    for address in plan.chosen:
+        task = tasks.get(address)
+        if task is None or task["status"] in DONE:
+            continue
+        if not (ready and plan.honours_dependencies) or is_ready(tasks, address):
+            found.setdefault(address[0], []).append(address[1])
+    return found
+
+
+def board_options(plan: Plan, tag: str) -> dict[str, Any]:
+    """How a task board finds the tasks of a tag, for ``Workspace.tasks``.
+
+    The plan says which tasks are ready, in every act; so the board is not to ask their other fields.
+    """
+    at = {"list": "", "plain": "/tasks"}.get(plan.form, f"/{_escaped(tag)}/tasks")
+    states = {
+        "pending": _first(plan.pending, PENDING),
+        "in-progress": _first(plan.in_progress, _IN_PROGRESS),
+        "done": _first(plan.done, _DONE_WORDS),
+    }
+    unread = {field: f"(no {field})" for field in ("dependencies", "needs", "max_attempts")}
+    return {"format": "list", "at": at, "states": states, **unread}
+
+
+def _first(word: str, words: Iterable[str]) -> list[str]:
+    return [word, *sorted(set(words) - {word})]
+
+
+def status_pointers(document: Any) -> dict[str, Address]:
+    """Where the status of each task stands, as a JSON pointer (RFC 6901)."""
+    found = {id(task): address for address, task in find_tasks(document).items()}
+    form = form_of(document)
+    if form == "tagged":
+        lists = {f"/{_escaped(tag)}/tasks": value["tasks"] for tag, value in document.items() if _is_tagged_list(value)}
+    else:
+        lists = {"": document} if form == "list" else {"/tasks": document["tasks"]}
+    return {
+        f"{at}/{place}/status": found[id(task)]
+        for at, tasks in lists.items()
+        for place, task in enumerate(tasks)
+        if id(task) in found
+    }
+
+
+def _escaped(token: str) -> str:
+    return token.replace("~", "~0").replace("/", "~1")
 
 
 def set_status(document: Any, address: Address, status: str) -> str:

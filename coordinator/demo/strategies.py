@@ -1,22 +1,27 @@
-"""The ways to change one shared file; each is a whole read-modify-write.
+"""The ways to share the tasks of one file; each claims a task, and completes it.
 
-A new way is a class here, a line in ``STRATEGIES`` and an act in ``show.ACTS``. ``update`` reads the file, lets
-``change`` alter the value, calls ``between`` (where a process may be stopped or killed), and writes it back. What it
-returns is an acknowledgement: from then on the change has to be in the file.
+A new way is a class here, a line in ``STRATEGIES`` and an act in ``show.ACTS``. Most of them read the file, change the
+value and write it back (``ReadModifyWrite``); over logs, a claim and a completion are operations. ``between`` is called
+once for each update, where a process may be stopped or killed: between its read and its write, or, over logs, when it
+was given a task and before it says that it is done. What is returned is an acknowledgement: from then on the change has
+to be in the file.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from coordinator.demo.plan import Address, Plan, any_pending, board_options, next_claimable, open_tasks, set_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coordinator import Receipt
-    from coordinator.testing import PauseAt
+    from coordinator import Receipt, TaskBoard, Workspace
+    from coordinator.testing.files import Call
 
     Change = Callable[[Any], bool]  # alters the value; False when there is nothing to alter
     Between = Callable[[], None]
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 FILE: Final = "tasks.json"
 BROKEN_FOR_S: Final = 0.3  # a file that nobody has written to for so long, and is not whole, stays so
 LEASE_WAIT_S: Final = 5
+LOOK_PAUSE_S: Final = 0.05
 
 
 class Torn(Exception):
@@ -31,11 +37,15 @@ class Torn(Exception):
 
 
 class Refused(Exception):
-    """A stale holder's commit was refused."""
+    """A stale holder's commit was refused. ``address`` is the task that it was about."""
 
-    def __init__(self, reason: str, fence: int, kept: str) -> None:
+    def __init__(self, reason: str, fence: int, kept: str, address: Address | None = None) -> None:
         super().__init__(reason)
-        self.reason, self.fence, self.kept = reason, fence, kept
+        self.reason, self.fence, self.kept, self.address = reason, fence, kept, address
+
+
+class TakenOver(Refused):
+    """The same, and the task is another's by now: it is not tried again."""
 
 
 class Unknown(Exception):
@@ -47,10 +57,18 @@ class NotNow(Exception):
 
 
 class Ack(NamedTuple):
-    """The change was made. ``revision`` and ``fence`` are 0 where there is no such thing."""
+    """The change was made. ``revision``, ``fence`` and ``op_id`` are empty where there is no such thing."""
 
     revision: int = 0
     fence: int = 0
+    op_id: str = ""
+
+
+class Update(NamedTuple):
+    """A claim or a completion that was made: of which task."""
+
+    address: Address
+    ack: Ack
 
 
 class Strategy(Protocol):
@@ -58,32 +76,124 @@ class Strategy(Protocol):
 
     restored: int
     """How often it wrote an old whole copy over a broken file."""
+    torn: int
+    """How often it found the file not whole while it waited."""
 
-    def look(self) -> bytes:
-        """What the file says now; raises Torn. Changes nothing."""
-        ...
-
-    def update(self, change: Change, between: Between) -> Ack | None:
-        """One read-modify-write; None when ``change`` said that there is nothing to do.
+    def claim(self, between: Between) -> Update | None:
+        """Claims the next task; None when there is none just now.
 
         Raises:
             Torn, Refused, Unknown, NotNow: See there; try again.
         """
         ...
 
+    def complete(self, claim: Update, between: Between) -> Update | None:
+        """Says that a claimed task is done; None when the file says so already.
 
-class _Unlocked:
+        Raises:
+            TakenOver: It is another's.
+            Others as ``claim``.
+        """
+        ...
+
+    def more(self, idle_s: float, is_told: Callable[[], bool]) -> bool:
+        """After a claim in vain: waits until another may be worth it.
+
+        False when all is claimed, or nothing has moved for ``idle_s``, or it is told to leave.
+        """
+        ...
+
+
+class Inside(Protocol):
+    """A hook on files that stops the process inside its next commit, once it is armed."""
+
+    armed: bool
+
+    def __call__(self, call: Call) -> None:
+        """See ``InterceptedFiles``."""
+        ...
+
+
+# ── read, change, write back ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ReadModifyWrite:
+    """What these ways share.
+
+    Args:
+        plan: What is to be done.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.restored = self.torn = 0
+
+    def look(self) -> bytes:
+        """What the file says now; raises Torn. Changes nothing."""
+        raise NotImplementedError
+
+    def update(self, change: Change, between: Between) -> Ack | None:
+        """One read-modify-write; None when ``change`` said that there is nothing to do. Raises as ``claim``."""
+        raise NotImplementedError
+
+    def claim(self, between: Between) -> Update | None:
+        """See Strategy."""
+        chosen: list[Address] = []
+
+        def change(document: Any) -> bool:
+            address = next_claimable(document, self._plan)
+            chosen[:] = [address] if address else []
+            return address is not None and bool(set_status(document, address, self._plan.in_progress))
+
+        try:
+            ack = self.update(change, between)
+        except Refused as refused:
+            refused.address = chosen[0]
+            raise
+        return Update(chosen[0], ack) if ack else None
+
+    def complete(self, claim: Update, between: Between) -> Update | None:
+        """See Strategy."""
+
+        def change(document: Any) -> bool:
+            before = set_status(document, claim.address, self._plan.done)
+            return before not in {"", self._plan.done}
+
+        ack = self.update(change, between)
+        return Update(claim.address, ack) if ack else None
+
+    def more(self, idle_s: float, is_told: Callable[[], bool]) -> bool:
+        """See Strategy."""
+        known, since = b"", time.monotonic()
+        while time.monotonic() - since < idle_s and not is_told():
+            try:
+                data = self.look()
+            except Torn:
+                self.torn += 1
+            else:
+                if data != known:
+                    known, since = data, time.monotonic()
+                    document = json.loads(data)
+                    if not any_pending(document, self._plan):
+                        return False
+                    if next_claimable(document, self._plan):
+                        return True
+            time.sleep(LOOK_PAUSE_S * random.uniform(0.5, 1))
+        return False
+
+
+class _Unlocked(ReadModifyWrite):
     """What people write first: json.load, change, json.dump. Ordinary file calls on purpose: nothing is coordinated.
 
     A file that stays broken is brought back from the last whole copy that this process has seen, as people do with the
     copy in their editor: else the first torn write would be the end of the run.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, plan: Plan) -> None:
+        super().__init__(plan)
         self._path = os.path.join(directory, FILE)
         self._whole: Any = None
         self._broken: tuple[bytes, float] | None = None
-        self.restored = 0
 
     def look(self) -> bytes:
         return self._load()[0]
@@ -138,36 +248,29 @@ class TempRename(_Unlocked):
         os.replace(temporary, self._path)
 
 
-class UnderLease:
+class UnderLease(ReadModifyWrite):
     """The same read-modify-write, under a lease.
 
     Args:
         directory: The workspace.
         agent: Who acts.
         ttl_s: The lease's ttl.
+        plan: What is to be done.
         inside: Where to stop inside a commit, when the worker is to be stopped there.
     """
 
-    def __init__(self, directory: str, agent: str, ttl_s: float, inside: PauseAt | None) -> None:
-        from coordinator import Workspace  # noqa: PLC0415 - the other ways' processes have no use for it
-
+    def __init__(self, directory: str, agent: str, ttl_s: float, plan: Plan, inside: Inside | None) -> None:
+        super().__init__(plan)
         self._ttl_s = ttl_s
-        if inside is None:
-            self._workspace = Workspace(directory, agent=agent)
-        else:
-            from coordinator.files import SYSTEM_FILES  # noqa: PLC0415 - as above
-            from coordinator.testing import InterceptedFiles  # noqa: PLC0415 - as above
-
-            self._workspace = Workspace(directory, agent=agent, files=InterceptedFiles(SYSTEM_FILES, inside))
-        self.restored = 0
+        self._workspace = _open(directory, agent, inside)
 
     def look(self) -> bytes:
-        """See Strategy."""
+        """See ReadModifyWrite."""
         return self._workspace.document(FILE).read()
 
     def update(self, change: Change, between: Between) -> Ack | None:
-        """See Strategy."""
-        from coordinator import (  # noqa: PLC0415 - as above
+        """See ReadModifyWrite."""
+        from coordinator import (  # noqa: PLC0415 - the other ways' processes have no use for it
             Damaged,
             LeaseHeld,
             LeaseLost,
@@ -199,13 +302,96 @@ class UnderLease:
         return Ack(receipt.revision, receipt.fence)
 
 
-def make_strategy(name: str, directory: str, agent: str, ttl_s: float, inside: PauseAt | None) -> Strategy:
+def _open(directory: str, agent: str, inside: Inside | None) -> Workspace:
+    from coordinator import Workspace  # noqa: PLC0415 - as above
+
+    if inside is None:
+        return Workspace(directory, agent=agent)
+    from coordinator.files import SYSTEM_FILES  # noqa: PLC0415 - as above
+    from coordinator.testing import InterceptedFiles  # noqa: PLC0415 - as above
+
+    return Workspace(directory, agent=agent, files=InterceptedFiles(SYSTEM_FILES, inside))
+
+
+# ── over logs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class OverLogs:
+    """Claims and completions as operations in this process's own log, folded by whoever has the turn.
+
+    Which tasks may be claimed now, the plan says, as in every act; who is given them is decided in the fold.
+
+    Args:
+        directory: The workspace.
+        agent: Who acts.
+        ttl_s: How long a claim lasts.
+        plan: What is to be done.
+        inside: As ``UnderLease``.
+    """
+
+    def __init__(self, directory: str, agent: str, ttl_s: float, plan: Plan, inside: Inside | None) -> None:
+        self._agent, self._ttl_s, self._plan = agent, ttl_s, plan
+        self._workspace = _open(directory, agent, inside)
+        self._document = self._workspace.document(FILE)
+        self._boards: dict[str, TaskBoard] = {
+            tag: self._workspace.tasks(FILE, **board_options(plan, tag)) for tag, _ in plan.chosen
+        }
+        self.restored = self.torn = 0
+        self._seen, self._since = 0, time.monotonic()
+
+    def claim(self, between: Between) -> Update | None:
+        """See Strategy."""
+        from coordinator import LeaseHeld, StoreUnavailable  # noqa: PLC0415 - as above
+
+        try:
+            for tag, names in open_tasks(self._document.value(), self._plan).items():
+                task = self._boards[tag].claim_next(ids=names, ttl=self._ttl_s, wait=LOOK_PAUSE_S)
+                if task:
+                    between()
+                    return Update((tag, task.id), Ack(fence=task.epoch))
+        except LeaseHeld:
+            raise NotNow from None
+        except StoreUnavailable as error:
+            raise (Unknown if error.outcome_unknown else NotNow) from None
+        return None
+
+    def complete(self, claim: Update, between: Between) -> Update | None:
+        """See Strategy."""
+        from coordinator import ClaimLost, StoreUnavailable  # noqa: PLC0415 - as above
+
+        (tag, name), epoch = claim.address, claim.ack.fence
+        between()
+        try:
+            receipt = self._boards[tag].complete(name, epoch, {"by": self._agent})
+        except ClaimLost as lost:
+            raise TakenOver(lost.reason, lost.fence, lost.kept, claim.address) from None
+        except StoreUnavailable as error:
+            raise (Unknown if error.outcome_unknown else NotNow) from None
+        if receipt.state != "applied":
+            raise NotNow  # it is in the log, and to say so again does no harm
+        return Update(claim.address, Ack(receipt.revision, epoch, receipt.op_id))
+
+    def more(self, idle_s: float, is_told: Callable[[], bool]) -> bool:
+        """See Strategy. Here it is over when all tasks are done: a claim can run out."""
+        revision = self._document.revision
+        if revision != self._seen:
+            self._seen, self._since = revision, time.monotonic()
+        left = open_tasks(self._document.value(), self._plan, ready=False)
+        time.sleep(LOOK_PAUSE_S * random.uniform(0, 0.5))
+        return bool(left) and time.monotonic() - self._since < idle_s and not is_told()
+
+
+# ── all of them ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def make_strategy(name: str, directory: str, agent: str, ttl_s: float, plan: Plan, inside: Inside | None) -> Strategy:
     """The named way, for one process."""
-    return STRATEGIES[name](directory, agent, ttl_s, inside)
+    return STRATEGIES[name](directory, agent, ttl_s, plan, inside)
 
 
-STRATEGIES: Final[dict[str, Callable[[str, str, float, PauseAt | None], Strategy]]] = {
-    "in-place": lambda directory, _agent, _ttl_s, _inside: InPlace(directory),
-    "rename": lambda directory, _agent, _ttl_s, _inside: TempRename(directory),
+STRATEGIES: Final[dict[str, Callable[[str, str, float, Plan, Inside | None], Strategy]]] = {
+    "in-place": lambda directory, _agent, _ttl_s, plan, _inside: InPlace(directory, plan),
+    "rename": lambda directory, _agent, _ttl_s, plan, _inside: TempRename(directory, plan),
     "lease": UnderLease,
+    "logs": OverLogs,
 }

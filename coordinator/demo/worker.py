@@ -17,20 +17,19 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from coordinator.demo.ledger import CLAIM, COMPLETE, Journal, JournalTail, unfinished
-from coordinator.demo.plan import Plan, any_pending, next_claimable, set_status
-from coordinator.demo.strategies import NotNow, Refused, Torn, Unknown, make_strategy
+from coordinator.demo.plan import Plan
+from coordinator.demo.strategies import Ack, NotNow, Refused, TakenOver, Torn, Unknown, Update, make_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coordinator.demo.plan import Address
-    from coordinator.demo.strategies import Ack
-    from coordinator.testing import PauseAt
+    from coordinator.demo.strategies import Inside
+    from coordinator.testing.files import Call
 
 BETWEEN = "between read and write"
 INSIDE = "inside the commit"
 INSIDE_POINT = "after_snapshot_sync"
-LOOK_PAUSE_S = 0.05
 RETRY_PAUSE_S = 0.002
 
 
@@ -44,7 +43,7 @@ class Spec:
         strategy: A key of ``STRATEGIES``.
         directory: Where the shared file is.
         run: Where plan and journals are.
-        ttl_s: For leases.
+        ttl_s: For leases and claims.
         idle_s: It leaves when nothing was claimable, and the file unchanged, for so long.
         work_ms: The shortest and the longest work between claim and completion.
         seed: For the length of its work.
@@ -77,12 +76,12 @@ class Spec:
 class Stopper:
     """Stops its own process, really, at chosen updates, so that a fault hits where it hurts for certain."""
 
-    def __init__(self, stops: dict[int, str], inside: PauseAt | None) -> None:
+    def __init__(self, stops: dict[int, str], inside: Inside | None) -> None:
         self._stops, self._inside = stops, inside
         self._updates = 0
 
     def between(self) -> None:
-        """Called once for each update, between its read and its write."""
+        """Called once for each update; see ``strategies``."""
         self._updates += 1
         place = self._stops.get(self._updates)
         if place is None or _told_to_leave():  # in the latter case, nobody might be left to continue it
@@ -106,9 +105,9 @@ class Worker:
             self._plan = Plan.from_json(json.load(file))
         inside = _inside(spec)
         self._stopper = Stopper(spec.stops, inside)
-        self._strategy = make_strategy(spec.strategy, spec.directory, spec.name, spec.ttl_s, inside)
+        self._strategy = make_strategy(spec.strategy, spec.directory, spec.name, spec.ttl_s, self._plan, inside)
         self._random = random.Random(f"{spec.seed} {spec.name} {spec.life}")
-        self._torn = self._restored = 0
+        self._restored = 0
         self._journal = Journal(os.path.join(spec.run, "journal"), spec.name, spec.life)  # which says: ready
 
     def run(self) -> None:
@@ -117,94 +116,80 @@ class Worker:
             self._write("end", reason=self._loop())
 
     def _loop(self) -> str:
-        for claimed in self._of_former_lives():
-            self._complete(claimed)
+        for claim in self._of_former_lives():
+            self._complete(claim)
         while not _told_to_leave():
-            address = self._claim()
-            if address is not None:
+            claimed = self._try(CLAIM, None, lambda: self._strategy.claim(self._stopper.between))
+            if claimed is not None:
                 time.sleep(self._random.uniform(*self._spec.work_ms) / 1000)  # the work itself
-                self._complete(address)
-            elif not self._wait_for_more():
+                self._complete(claimed)
+            elif not self._strategy.more(self._spec.idle_s, _told_to_leave):
                 return "finished"
         return "told"
 
-    def _of_former_lives(self) -> list[Address]:
+    def _of_former_lives(self) -> list[Update]:
         lives = range(1, self._spec.life)
         tails = [JournalTail(os.path.join(self._spec.run, "journal"), self._spec.name, life) for life in lives]
-        return unfinished([entry for tail in tails for entry in tail.new_entries()])
+        claims = unfinished([entry for tail in tails for entry in tail.new_entries()])
+        return [Update(claim.address, Ack(fence=claim.fence)) for claim in claims]
 
-    def _claim(self) -> Address | None:
-        chosen: list[Address] = []
+    def _complete(self, claim: Update) -> None:
+        self._try(COMPLETE, claim.address, lambda: self._strategy.complete(claim, self._stopper.between))
 
-        def change(document: Any) -> bool:
-            address = next_claimable(document, self._plan)
-            chosen[:] = [address] if address else []
-            return address is not None and bool(set_status(document, address, self._plan.in_progress))
-
-        ack = self._update(CLAIM, change, chosen)
-        return chosen[0] if ack else None
-
-    def _complete(self, address: Address) -> None:
-        def change(document: Any) -> bool:
-            before = set_status(document, address, self._plan.done)
-            return before not in {"", self._plan.done}
-
-        self._update(COMPLETE, change, [address])
-
-    def _update(self, op: str, change: Callable[[Any], bool], address: list[Address]) -> Ack | None:
+    def _try(self, op: str, address: Address | None, update: Callable[[], Update | None]) -> Update | None:
         """Tries until it is acknowledged; None when there is nothing to do, or no time left."""
         while not _told_to_leave():
             try:
-                ack = self._strategy.update(change, self._stopper.between)
+                done = update()
             except Torn:
-                self._torn += 1
+                self._strategy.torn += 1
                 time.sleep(RETRY_PAUSE_S)
             except NotNow:
                 time.sleep(RETRY_PAUSE_S)
             except Refused as refused:
-                self._write("refused", op=op, address=address[0] if address else None, **vars(refused))
+                self._write("refused", op=op, **vars(refused))
+                if isinstance(refused, TakenOver):
+                    return None
             except Unknown:
-                self._write("unknown", op=op, address=address[0] if address else None)
+                self._write("unknown", op=op, address=address)
             else:
-                if ack is not None:
-                    self._write("ack", op=op, address=address[0], revision=ack.revision, fence=ack.fence)
-                return ack
+                if done is not None:
+                    self._write("ack", op=op, address=done.address, **done.ack._asdict())
+                return done
         return None
-
-    def _wait_for_more(self) -> bool:
-        """Whether something became claimable; False when all is claimed, or nothing moved for ``idle_s``."""
-        known, since = b"", time.monotonic()
-        while time.monotonic() - since < self._spec.idle_s and not _told_to_leave():
-            try:
-                data = self._strategy.look()
-            except Torn:
-                self._torn += 1
-            else:
-                if data != known:
-                    known, since = data, time.monotonic()
-                    document = json.loads(data)
-                    if not any_pending(document, self._plan):
-                        return False
-                    if next_claimable(document, self._plan):
-                        return True
-            time.sleep(LOOK_PAUSE_S * self._random.uniform(0.5, 1))
-        return False
 
     def _write(self, kind: str, address: Address | None = None, **fields: Any) -> None:
         for _ in range(self._strategy.restored - self._restored):
             self._journal.write("restored")
         self._restored = self._strategy.restored
         tag, name = address or ("", "")
-        self._journal.write(kind, tag=tag, id=name, torn=self._torn, **fields)
-        self._torn = 0
+        self._journal.write(kind, tag=tag, id=name, torn=self._strategy.torn, **fields)
+        self._strategy.torn = 0
 
 
-def _inside(spec: Spec) -> PauseAt | None:
-    if spec.strategy != "lease" or INSIDE not in spec.stops.values():
+class _InsideAppend:
+    """Stops the process just before an operation is written into its log."""
+
+    armed = False
+
+    def __call__(self, call: Call) -> None:
+        """See Inside."""
+        if self.armed and call[:2] == ("before", "write") and "/@/log/" in call.path:
+            self.armed = False
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _inside(spec: Spec) -> Inside | None:
+    """What stops this worker inside a commit; None when it is not to be."""
+    if INSIDE not in spec.stops.values():
         return None
-    from coordinator.testing import PauseAt  # noqa: PLC0415 - for the one or two workers that are stopped there
+    if spec.strategy == "logs":
+        return _InsideAppend()
+    if spec.strategy == "lease":
+        from coordinator.testing import PauseAt  # noqa: PLC0415 - for the one or two workers that are stopped there
 
-    return PauseAt(INSIDE_POINT, armed=False)
+        return PauseAt(INSIDE_POINT, armed=False)
+    return None
 
 
 def _told_to_leave() -> bool:

@@ -24,7 +24,6 @@ from coordinator.limits import POLL_MIN_MS, VIEW_BYTES_PER_MS, VIEW_PAUSE_MIN_MS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from coordinator.clock import Instant
     from coordinator.document.fold import Operation
     from coordinator.document.view import Refreshed, View
     from coordinator.names import Resource
@@ -104,7 +103,7 @@ class Folding:
         self.compactor = Compactor(member, resource, adopt=adopt, edits=edits)
         self.submissions = Submissions(member, resource, self.compactor, self.folded)
         self._later: threading.Timer | None = None
-        self._refreshed_at: Instant | None = None
+        self._refreshed_at = member.clock.now()
         self._next_ms = 0.0
         self._closed = False
         member.also_after_fork(self)
@@ -211,18 +210,15 @@ class Folding:
         self._refresh_when_due()
 
     def _refresh_when_due(self) -> None:
-        """Refreshes the plain file, now or as soon as the bounded rate allows it (P26): one rate for all processes."""
-        now = self._member.clock.now()
-        waited_ms = elapsed_max_ms(self._refreshed_at, now) if self._refreshed_at else VIEW_PAUSE_MIN_MS
-        pause_ms = max(self._next_ms, VIEW_PAUSE_MIN_MS)
-        with contextlib.suppress(CoordinatorError):
-            shown = self._view.facts()
-            if shown is not None:  # when somebody, here or elsewhere, replaced it
-                waited_ms = min(waited_ms, max(self.compactor.now_ms() - shown.mtime_ns // 1_000_000, 0))
-        if waited_ms >= pause_ms:
+        """Refreshes the plain file, now or as soon as the bounded rate allows it (P26).
+
+        The rate is each process's own: who updates once, and looks at the file, is to see it.
+        """
+        waited_ms = elapsed_max_ms(self._refreshed_at, self._member.clock.now())
+        if waited_ms >= self._next_ms:
             self.refresh_now()
         elif self._later is None:
-            self._start_later(pause_ms - waited_ms, self.refresh_now)
+            self._start_later(self._next_ms - waited_ms, self.refresh_now)
 
     def refresh_now(self) -> None:
         """Makes the plain file show the newest revision, and notes when that may be done again."""
