@@ -1,7 +1,7 @@
-"""The demonstration: a fleet of processes works through one tasks.json, first without coordination, then with it.
+"""The demonstration: a fleet of processes works through one tasks.json, first without coordination, then with it: under leases, and over logs.
 
     plan.py        which tasks a document holds, whatever tool wrote it, and which of them there are to do
-    strategies.py  the ways to change the file: in place, temp + rename, under a lease; the next one goes there
+    strategies.py  the ways to share the tasks: in place, temp + rename, under leases, over logs
     worker.py      one worker process: claim, work, complete
     reader.py      one reader process: is the file whole, at every look?
     faults.py      who is killed and who is frozen, and when: drawn from a seed
@@ -9,6 +9,7 @@
     ledger.py      what was acknowledged: one journal a process
     act.py         one act: start, faults, progress, end
     judge.py       what was lost, doubled, torn and refused: pure
+    replay.py      what the changes of the act over logs say happened, and whether that is what was told: pure
     show.py        all acts, and the exit status
     report.py      live progress, the table, the sentences; or one JSON object
 
@@ -31,7 +32,7 @@ def run_demo(*, tasks_path: str | None, workers: int, as_json: bool, keep: str |
         seed: Draws who is killed and frozen; None for ``COORDINATOR_DEMO_SEED``, or a random one.
 
     Returns:
-        The exit status: 0 when the coordinated run lost, doubled and tore nothing and the uncoordinated runs showed
+        The exit status: 0 when the coordinated runs lost, doubled and tore nothing and the uncoordinated runs showed
         that the counting sees losses; 1 otherwise; 2 when it could not be started.
     """
     # Imported late: the workers are started as submodules of this package, and have no use for rich.

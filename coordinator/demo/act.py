@@ -14,14 +14,16 @@ from coordinator.demo.faults import FREEZE, draw_faults, stops_of
 from coordinator.demo.fleet import ENDED, RUNNING, STOPPED, Child, Fleet
 from coordinator.demo.judge import Counts, check_chain, judge
 from coordinator.demo.ledger import Entry, JournalTail
+from coordinator.demo.plan import board_options
 from coordinator.demo.reader import NAME as READER
+from coordinator.demo.replay import Replay, check_replay
 from coordinator.demo.strategies import FILE
 from coordinator.demo.worker import BETWEEN, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coordinator import Revision
+    from coordinator import Document, Workspace
     from coordinator.demo.plan import Plan
 
 TICK_S = 0.005
@@ -37,12 +39,14 @@ class ActSpec:
         title: For the table.
         about: For sentences.
         coordinated: Whether nothing may be lost, doubled or torn, and the chain has to account for every update.
-        ttl_s: For leases.
+        ttl_s: For leases and claims.
         idle_s: A worker leaves when nothing was claimable, and nothing moved, for so long.
         thaw_after_s: A frozen worker stays frozen at least so long,
         thaw_after_acks: and until others had so many updates acknowledged,
         thaw_latest_s: but no longer than this.
         limit_s: An act that takes longer is ended, and said not to have finished.
+        logs: Whether updates go through logs: then what they did is replayed, and a frozen worker stays frozen until
+            its task was given to another.
     """
 
     strategy: str
@@ -55,6 +59,7 @@ class ActSpec:
     thaw_after_acks: int
     thaw_latest_s: float
     limit_s: float
+    logs: bool = False
 
 
 class Setting(NamedTuple):
@@ -162,6 +167,8 @@ class Act:
         self._began = 0.0
         self._problems: list[str] = []
         self._events: list[tuple[float, str]] = []
+        self._workspace: Workspace | None = None
+        self._replay = Replay(setting.initial, setting.plan, round(spec.ttl_s * 1000)) if spec.logs else None
 
     def run(self) -> Outcome:
         """From the first process to the last count."""
@@ -193,7 +200,7 @@ class Act:
         if self._spec.coordinated:
             from coordinator import Workspace  # noqa: PLC0415 - the other acts have none
 
-            Workspace.init(self._folder)
+            self._workspace = Workspace.init(self._folder, agent="judge")
 
     def _start(self, fleet: Fleet, name: str, life: int) -> Child:
         self._tails.append(JournalTail(os.path.join(self._run, "journal"), name, life))
@@ -299,12 +306,24 @@ class Act:
             passed = self._acks_of_others(child) - self._acks_at_stop[child.name]
             alone = not any(other.state == RUNNING and other is not reader for other in fleet.alive())
             enough = for_s >= spec.thaw_after_s and (passed >= spec.thaw_after_acks or alone)
+            if enough and spec.logs:
+                enough = alone or self._replayed().passed(child.name)
             if enough or for_s >= spec.thaw_latest_s:
                 self._tell(f"{child.name} goes on after {for_s:.2f} s; others had {passed} updates acknowledged")
                 child.signal(signal.SIGCONT)
 
     def _frozen_children(self, fleet: Fleet) -> Iterator[Child]:
         return (child for child in fleet.alive() if child.state == STOPPED and child.name in self._acks_at_stop)
+
+    def _replayed(self) -> Replay:
+        """What the changes say so far."""
+        assert self._replay is not None  # noqa: S101 - this act goes through logs
+        self._replay.feed(self._document().changes(self._replay.revision))
+        return self._replay
+
+    def _document(self) -> Document:
+        assert self._workspace is not None  # noqa: S101 - this act is coordinated
+        return self._workspace.document(FILE)
 
     def _kill_at_large(self, fleet: Fleet) -> None:
         """Kills whom the plan says once its share of the work is done, wherever that worker happens to be."""
@@ -330,11 +349,12 @@ class Act:
     # ── counting ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _judge(self, seconds: float, timed_out: bool) -> Outcome:
-        final, history = self._result()
+        final = self._document().read() if self._spec.coordinated else self._plain_file()
         counts = judge(self._setting.initial, final, self._entries, self._setting.plan)
         problems = list(self._problems)
         if self._spec.coordinated:
-            problems += self._wrong(counts, final, history)
+            problems += self._wrong(counts, final)
+        revision = self._document().revision if self._spec.coordinated else 0
         return Outcome(
             self._spec,
             counts,
@@ -344,26 +364,23 @@ class Act:
             timed_out,
             problems,
             self._file,
-            history[-1].revision if history else 0,
+            revision,
             self._events,
         )
 
-    def _result(self) -> tuple[bytes, list[Revision]]:
-        """The document that came out, and its history where there is one."""
-        if self._spec.coordinated:
-            from coordinator import Workspace  # noqa: PLC0415 - as above
-
-            document = Workspace(self._folder).document(FILE)
-            return document.read(), document.history()
+    def _plain_file(self) -> bytes:
         try:
             with open(self._file, "rb") as file:
-                return file.read(), []
+                return file.read()
         except FileNotFoundError:
-            return b"", []
+            return b""
 
-    def _wrong(self, counts: Counts, final: bytes, history: list[Revision]) -> list[str]:
+    def _wrong(self, counts: Counts, final: bytes) -> list[str]:
         """What must not be in a coordinated act, besides losing, doubling and tearing."""
-        wrong = check_chain(self._entries, history, killed=self._killed)
+        if self._spec.logs:
+            wrong = check_replay(self._replayed(), self._entries, final, killed=self._killed)
+        else:
+            wrong = check_chain(self._entries, self._document().history(), killed=self._killed)
         if not counts.fields_kept:
             wrong.append("something other than the tasks' statuses was changed")
         elif not counts.layout_kept:
@@ -372,10 +389,17 @@ class Act:
             wrong.append(
                 f"{self._frozen} holders were frozen past their ttl, and only {counts.refused} commits refused"
             )
-        with open(self._file, "rb") as file:
-            if file.read() != final:
-                wrong.append("the plain file does not show the newest revision")
-        refused = [entry for entry in self._entries if entry.kind == "refused"]
-        if not all(os.path.isfile(entry.kept) for entry in refused):
+        if self._plain_file() != final:
+            wrong.append("the plain file does not show the newest revision")
+        if not all(self._is_kept(entry) for entry in self._entries if entry.kind == "refused"):
             wrong.append("content that was refused was not kept")
         return wrong
+
+    def _is_kept(self, refused: Entry) -> bool:
+        """Whether what a stale holder handed in can still be looked at."""
+        if not self._spec.logs:
+            return os.path.isfile(refused.kept)
+        assert self._workspace is not None  # noqa: S101 - this act is coordinated
+        board = self._workspace.tasks(FILE, **board_options(self._setting.plan, refused.tag))
+        told = board.get(refused.id) or {"late_results": []}
+        return any((late["epoch"], late["agent"]) == (refused.fence, refused.worker) for late in told["late_results"])

@@ -76,9 +76,7 @@ def judge(initial: bytes, final: bytes, entries: Sequence[Entry], plan: Plan) ->
     """
     acks = [entry for entry in entries if entry.kind == "ack"]
     void = void_claims(entries)
-    claims = Counter(
-        entry.address for entry in acks if entry.op == CLAIM and (entry.address, entry.fence) not in void
-    )
+    claims = Counter(entry.address for entry in acks if entry.op == CLAIM and (entry.address, entry.fence) not in void)
     completions = Counter(entry.address for entry in acks if entry.op == COMPLETE)
     document = _parse(final)
     tasks = {} if document is None else find_tasks(document)

@@ -126,7 +126,5 @@ def unfinished(entries: Sequence[Entry]) -> list[Entry]:
     claimed = {entry.address: entry for entry in acknowledged if entry.op == CLAIM}
     void = void_claims(entries)
     return [
-        claim
-        for address, claim in claimed.items()
-        if address not in completed and (address, claim.fence) not in void
+        claim for address, claim in claimed.items() if address not in completed and (address, claim.fence) not in void
     ]

@@ -148,9 +148,9 @@ class ReadModifyWrite:
         try:
             ack = self.update(change, between)
         except Refused as refused:
-            refused.address = chosen[0]
+            refused.address = chosen[0] if chosen else None
             raise
-        return Update(chosen[0], ack) if ack else None
+        return None if ack is None else Update(chosen[0], ack)
 
     def complete(self, claim: Update, between: Between) -> Update | None:
         """See Strategy."""
@@ -160,7 +160,7 @@ class ReadModifyWrite:
             return before not in {"", self._plan.done}
 
         ack = self.update(change, between)
-        return Update(claim.address, ack) if ack else None
+        return None if ack is None else Update(claim.address, ack)
 
     def more(self, idle_s: float, is_told: Callable[[], bool]) -> bool:
         """See Strategy."""
@@ -384,7 +384,9 @@ class OverLogs:
 # ── all of them ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def make_strategy(name: str, directory: str, agent: str, ttl_s: float, plan: Plan, inside: Inside | None) -> Strategy:
+def make_strategy(
+    name: str, directory: str, agent: str, *, ttl_s: float, plan: Plan, inside: Inside | None = None
+) -> Strategy:
     """The named way, for one process."""
     return STRATEGIES[name](directory, agent, ttl_s, plan, inside)
 

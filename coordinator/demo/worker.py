@@ -105,7 +105,9 @@ class Worker:
             self._plan = Plan.from_json(json.load(file))
         inside = _inside(spec)
         self._stopper = Stopper(spec.stops, inside)
-        self._strategy = make_strategy(spec.strategy, spec.directory, spec.name, spec.ttl_s, self._plan, inside)
+        self._strategy = make_strategy(
+            spec.strategy, spec.directory, spec.name, ttl_s=spec.ttl_s, plan=self._plan, inside=inside
+        )
         self._random = random.Random(f"{spec.seed} {spec.name} {spec.life}")
         self._restored = 0
         self._journal = Journal(os.path.join(spec.run, "journal"), spec.name, spec.life)  # which says: ready
