@@ -57,7 +57,7 @@ HISTORY_MAX_BYTES: Final = 16 << 20  # a resource; the oldest go first
 # ── documents ────────────────────────────────────────────────────────────────────────────────────────────────────────
 DOCUMENT_MAX_BYTES: Final = 64 << 20  # a whole-content commit copies the document; larger files want an artifact
 ORPHAN_KEEP_MS: Final = 7 * 24 * 3600 * 1000  # refused content stays in snap/ this long
-CLOCK_FILE_KEEP_MS: Final = 24 * 3600 * 1000
+CLOCK_FILE_KEEP_MS: Final = 3600 * 1000  # of a process that was killed; a live one makes its own anew
 SCRATCH_KEEP_MS: Final = 24 * 3600 * 1000
 SNAPSHOT_BYTES_DUE: Final = 64 << 20  # committed by one process since it last collected
 HEADS_KNOWN_MAX: Final = 64  # a document, in memory

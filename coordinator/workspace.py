@@ -294,6 +294,7 @@ class Workspace:
         """Ends this process's logs, and brings plain files up to date. Done at the end of the program by itself."""
         for document in list(self._documents.values()):
             document.close()
+        self._member.store.close()
 
     def __enter__(self) -> Self:
         return self

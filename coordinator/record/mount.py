@@ -12,15 +12,18 @@ Below ``<workspace>/.coordinator``::
 
 from __future__ import annotations
 
+import atexit
 import errno
+import os
 import random
 import threading
+import weakref
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coordinator.clock import elapsed_max_ms
 from coordinator.errors import BadName, CorruptRecord, NewerFormat, NoRoom, StoreUnavailable
-from coordinator.folders import list_surely, make_dirs
+from coordinator.folders import list_surely, make_dirs, remove_quietly
 from coordinator.limits import (
     APPEND_TRIES,
     LIST_TRIES,
@@ -87,6 +90,16 @@ class _Listing(NamedTuple):
     records: int
 
 
+_open: weakref.WeakSet[MountStore] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Thousands of short-lived processes an hour must not fill ``clock/`` (P27)."""
+    for store in list(_open):
+        store.close()
+
+
 class MountStore:
     """Records as exclusive names in a directory. See Store for the contract.
 
@@ -118,6 +131,8 @@ class MountStore:
         self._primitive = primitive
         self._newer = newer
         self._clock_path = f"{places.clocks}/{clock_name}"
+        self._pid = os.getpid()
+        _open.add(self)
         self._is_local = files.is_local(places.root)
         self._seen: dict[Resource, Record] = {}
         self._guard = threading.Lock()
@@ -418,6 +433,11 @@ class MountStore:
                 yield path
             elif self._files.stat(f"{folder}/{name}").kind == "directory":
                 yield from self._walk(f"{folder}/{name}", f"{path}/")
+
+    def close(self) -> None:
+        """See Store."""
+        if self._pid == os.getpid():  # a forked child shares the file with its parent
+            remove_quietly(self._files, self._clock_path)
 
     def after_fork(self) -> None:
         """In a forked child: locks that another thread held at the fork would never be released here."""

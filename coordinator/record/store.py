@@ -95,6 +95,10 @@ class Store(Protocol):
         """Every resource that has a record."""
         ...
 
+    def close(self) -> None:
+        """Gives back what only this process needs. The store can be used on nonetheless."""
+        ...
+
     def after_fork(self) -> None:
         """Called in a forked child, before anything else: makes locks held by other threads at the fork anew."""
         ...

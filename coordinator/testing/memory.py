@@ -117,6 +117,9 @@ class MemoryStore:
         with self._guard:
             return sorted(self._chains)
 
+    def close(self) -> None:
+        """See Store."""
+
     def after_fork(self) -> None:
         """See Store."""
         self._guard = threading.RLock()
