@@ -80,10 +80,9 @@ FOLD_FILES_MAX: Final = 256  # files of fold lines, kept likewise
 RETIRE_AFTER_MS: Final = 3600 * 1000  # a log that grew no longer for this long is retired (P27)
 WATCH_POLL_MAX_MS: Final = 250  # of those who watch a document, or wait for a task
 VIEW_PAUSE_MIN_MS: Final = 50  # between two refreshes of the plain file by folds,
-VIEW_BYTES_PER_MS: Final = 5000  # and longer the larger it is
+VIEW_BYTES_PER_MS: Final = 2000  # and longer the larger it is
 SHOWN_KEEP: Final = 16  # renderings kept at least, to know what an edit by hand was made from (P17)
 UPDATE_WAIT_DEFAULT_MS: Final = 10_000  # how long an update waits to be applied
-SYNC_AFTER_MS: Final = 20  # an operation that is not decided by then has its log synced, if it was not
 LEAD_AFTER_MS: Final = 8  # a waiter that has to catch up first leaves the fold this long to who need not
 
 LEAD_AFTER_MAX_MS: Final = 20  # however long operations took lately: its own waiting is part of that

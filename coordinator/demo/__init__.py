@@ -1,4 +1,4 @@
-"""The demonstration: a fleet of processes works through one tasks.json, first without coordination, then with it: under leases, and over logs.
+"""The demonstration: a fleet of processes works through one tasks.json without coordination, under leases, over logs.
 
     plan.py        which tasks a document holds, whatever tool wrote it, and which of them there are to do
     strategies.py  the ways to share the tasks: in place, temp + rename, under leases, over logs
@@ -8,6 +8,7 @@
     fleet.py       the processes of an act; none is ever left behind, stopped ones least of all
     ledger.py      what was acknowledged: one journal a process
     act.py         one act: start, faults, progress, end
+    coordinated.py the workspace of a coordinated act, for whoever judges it
     judge.py       what was lost, doubled, torn and refused: pure
     replay.py      what the changes of the act over logs say happened, and whether that is what was told: pure
     show.py        all acts, and the exit status

@@ -10,20 +10,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from coordinator.demo.coordinated import Coordinated
 from coordinator.demo.faults import FREEZE, draw_faults, stops_of
 from coordinator.demo.fleet import ENDED, RUNNING, STOPPED, Child, Fleet
-from coordinator.demo.judge import Counts, check_chain, judge
+from coordinator.demo.judge import Counts, judge
 from coordinator.demo.ledger import Entry, JournalTail
-from coordinator.demo.plan import board_options
 from coordinator.demo.reader import NAME as READER
-from coordinator.demo.replay import Replay, check_replay
 from coordinator.demo.strategies import FILE
 from coordinator.demo.worker import BETWEEN, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coordinator import Document, Workspace
     from coordinator.demo.plan import Plan
 
 TICK_S = 0.005
@@ -167,8 +165,7 @@ class Act:
         self._began = 0.0
         self._problems: list[str] = []
         self._events: list[tuple[float, str]] = []
-        self._workspace: Workspace | None = None
-        self._replay = Replay(setting.initial, setting.plan, round(spec.ttl_s * 1000)) if spec.logs else None
+        self._coordinated: Coordinated | None = None
 
     def run(self) -> Outcome:
         """From the first process to the last count."""
@@ -198,9 +195,7 @@ class Act:
         with open(os.path.join(self._run, "plan.json"), "w", encoding="utf-8") as plan:
             json.dump(self._setting.plan.to_json(), plan)
         if self._spec.coordinated:
-            from coordinator import Workspace  # noqa: PLC0415 - the other acts have none
-
-            self._workspace = Workspace.init(self._folder, agent="judge")
+            self._coordinated = Coordinated(self._folder, self._spec, self._setting)
 
     def _start(self, fleet: Fleet, name: str, life: int) -> Child:
         self._tails.append(JournalTail(os.path.join(self._run, "journal"), name, life))
@@ -306,24 +301,14 @@ class Act:
             passed = self._acks_of_others(child) - self._acks_at_stop[child.name]
             alone = not any(other.state == RUNNING and other is not reader for other in fleet.alive())
             enough = for_s >= spec.thaw_after_s and (passed >= spec.thaw_after_acks or alone)
-            if enough and spec.logs:
-                enough = alone or self._replayed().passed(child.name)
+            if enough and spec.logs and self._coordinated:
+                enough = alone or self._coordinated.has_passed(child.name)
             if enough or for_s >= spec.thaw_latest_s:
                 self._tell(f"{child.name} goes on after {for_s:.2f} s; others had {passed} updates acknowledged")
                 child.signal(signal.SIGCONT)
 
     def _frozen_children(self, fleet: Fleet) -> Iterator[Child]:
         return (child for child in fleet.alive() if child.state == STOPPED and child.name in self._acks_at_stop)
-
-    def _replayed(self) -> Replay:
-        """What the changes say so far."""
-        assert self._replay is not None  # noqa: S101 - this act goes through logs
-        self._replay.feed(self._document().changes(self._replay.revision))
-        return self._replay
-
-    def _document(self) -> Document:
-        assert self._workspace is not None  # noqa: S101 - this act is coordinated
-        return self._workspace.document(FILE)
 
     def _kill_at_large(self, fleet: Fleet) -> None:
         """Kills whom the plan says once its share of the work is done, wherever that worker happens to be."""
@@ -349,12 +334,12 @@ class Act:
     # ── counting ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _judge(self, seconds: float, timed_out: bool) -> Outcome:
-        final = self._document().read() if self._spec.coordinated else self._plain_file()
+        coordinated = self._coordinated
+        final = coordinated.read() if coordinated else self._plain_file()
         counts = judge(self._setting.initial, final, self._entries, self._setting.plan)
         problems = list(self._problems)
-        if self._spec.coordinated:
-            problems += self._wrong(counts, final)
-        revision = self._document().revision if self._spec.coordinated else 0
+        if coordinated:
+            problems += coordinated.wrong(self._entries, counts, final, killed=self._killed, frozen=self._frozen)
         return Outcome(
             self._spec,
             counts,
@@ -364,7 +349,7 @@ class Act:
             timed_out,
             problems,
             self._file,
-            revision,
+            coordinated.revision if coordinated else 0,
             self._events,
         )
 
@@ -374,32 +359,3 @@ class Act:
                 return file.read()
         except FileNotFoundError:
             return b""
-
-    def _wrong(self, counts: Counts, final: bytes) -> list[str]:
-        """What must not be in a coordinated act, besides losing, doubling and tearing."""
-        if self._spec.logs:
-            wrong = check_replay(self._replayed(), self._entries, final, killed=self._killed)
-        else:
-            wrong = check_chain(self._entries, self._document().history(), killed=self._killed)
-        if not counts.fields_kept:
-            wrong.append("something other than the tasks' statuses was changed")
-        elif not counts.layout_kept:
-            wrong.append("the text is laid out otherwise than it was")
-        if counts.refused < self._frozen:
-            wrong.append(
-                f"{self._frozen} holders were frozen past their ttl, and only {counts.refused} commits refused"
-            )
-        if self._plain_file() != final:
-            wrong.append("the plain file does not show the newest revision")
-        if not all(self._is_kept(entry) for entry in self._entries if entry.kind == "refused"):
-            wrong.append("content that was refused was not kept")
-        return wrong
-
-    def _is_kept(self, refused: Entry) -> bool:
-        """Whether what a stale holder handed in can still be looked at."""
-        if not self._spec.logs:
-            return os.path.isfile(refused.kept)
-        assert self._workspace is not None  # noqa: S101 - this act is coordinated
-        board = self._workspace.tasks(FILE, **board_options(self._setting.plan, refused.tag))
-        told = board.get(refused.id) or {"late_results": []}
-        return any((late["epoch"], late["agent"]) == (refused.fence, refused.worker) for late in told["late_results"])

@@ -104,7 +104,7 @@ class Compactor:
         self._state: State | None = None
         self._asked: tuple[Instant, int] | None = None
         self._mark: tuple[int, int] = (0, 0)
-        self._published_at: FoldAt | None = None
+        self._published_line: tuple[FoldAt | None, bytes] = (None, b"")
         member.also_after_fork(self)
 
     def after_fork(self) -> None:
@@ -119,9 +119,10 @@ class Compactor:
         state = self._state
         return state is not None and state.is_at(record)
 
-    def has_published(self, place: FoldAt) -> bool:
-        """Whether the line there was published here, by the last fold: then its record is synced."""
-        return self._published_at == place
+    def line_at(self, place: FoldAt) -> bytes | None:
+        """The line there, if it is the last one that was published here: then its record is synced, too."""
+        at, line = self._published_line
+        return line if at == place else None
 
     @property
     def state(self) -> State | None:
@@ -265,7 +266,9 @@ class Compactor:
                 draft.drop()
             state.tree.undo_to(self._mark)
             return self._refused(decision)
-        self._take(state, body, LineAt(revision, *_place(place), sha256_of(line)), plan)
+        at = LineAt(revision, *_place(place), sha256_of(line))
+        self._take(state, body, at, plan)
+        self._published_line = (at.place, line)
         return self._published(plan, decision.record, revision)._replace(checkpoint=draft is not None)
 
     def _settle(self, record: Record | None, line: bytes, place: FoldAt) -> Any:
@@ -324,7 +327,6 @@ class Compactor:
             state.positions.pop(name, None)
         state.ids.update(_fresh_ids(plan.outcomes, at.revision))
         trim(state.ids)
-        self._published_at = at.place
         state.note(Line(at, body))
 
     def _published(self, plan: _Plan, record: Record, revision: int) -> Folded:

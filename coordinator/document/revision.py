@@ -262,14 +262,20 @@ class Lines:
                 raise LineGoneError(path) from error
             raise unavailable(error, self._resource, "reading a fold of") from error
 
-    def raw_back(self, place: FoldAt, *, after: int) -> Iterator[tuple[FoldAt, bytes]]:
+    def raw_back(self, place: FoldAt, *, after: int, newest: bytes | None = None) -> Iterator[tuple[FoldAt, bytes]]:
         """The bytes of lines from the newest back to the one after revision ``after``, newest first; unchecked.
+
+        Args:
+            place: The newest.
+            after: Where to stop.
+            newest: The newest line, if the caller has it.
 
         Raises: As ``bytes_of``.
         """
         at: FoldAt | None = place
         while at is not None and at.revision > after:
-            line = self.bytes_of(at, read_back_bytes=0 if at is place else _READ_BACK_BYTES)
+            line = newest or self.bytes_of(at, read_back_bytes=0 if at is place else _READ_BACK_BYTES)
+            newest = None
             yield at, line
             before = _PREV.search(line, 0, _PREV_WITHIN)
             at = FoldAt(int(before[1]), before[2].decode(), *map(int, before.groups()[2:])) if before else None

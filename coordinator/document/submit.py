@@ -19,7 +19,7 @@ from coordinator.document.revision import LineGoneError, Lines, dump_json, is_fe
 from coordinator.document.state import Loader
 from coordinator.errors import StoreUnavailable
 from coordinator.events import Event
-from coordinator.limits import LEAD_AFTER_MAX_MS, LEAD_AFTER_MS, POLL_MAX_MS, QUEUE_WAIT_MAX_MS, SYNC_AFTER_MS
+from coordinator.limits import LEAD_AFTER_MAX_MS, LEAD_AFTER_MS, POLL_MAX_MS, QUEUE_WAIT_MAX_MS
 from coordinator.log.keep import log_files
 from coordinator.log.writer import LogWriter
 from coordinator.record.mount import unavailable
@@ -49,6 +49,7 @@ class _Pending:
         self.published_here = True
         self.n = 0  # of the newest record that outcomes were found by
         self.is_synced = True
+        self.folded: Record | None = None  # published here just now: it need not be read again
         self.progress: Instant | None = None
 
     @property
@@ -130,7 +131,7 @@ class Submissions:
         if wait_ms and self._leads(pending, self._record):
             self._fold(pending)  # nothing to look at before
         while True:
-            record = self._read()
+            record, pending.folded = pending.folded or self._read(), None
             self._look(pending, record)
             if pending.fenced and pending.missing:
                 self._append(pending, operations, again=True)
@@ -190,15 +191,13 @@ class Submissions:
             folded = self._compactor.fold_once(has_turn=True)
         if folded.revision:
             self._folded(folded)
+            pending.folded = self._record = folded.record
         return folded.revision > 0
 
     def _wait(self, pending: _Pending, record: Record | None, left_ms: int) -> None:
         """Folds, if it is this one's to do; else pauses."""
         assert pending.progress is not None  # noqa: S101 - as above
         idle_ms = elapsed_max_ms(pending.progress, self._member.clock.now())
-        if idle_ms > SYNC_AFTER_MS and not pending.is_synced:
-            self._writer.sync()
-            pending.is_synced = True
         if self._leads(pending, record) and self._fold(pending):
             return
         pause_ms = min(max(self._typical_ms / 4, idle_ms / 8, 0.2), POLL_MAX_MS, left_ms)
@@ -210,10 +209,11 @@ class Submissions:
         if place is None or place == pending.seen or record is None:
             return
         pending.progress = self._member.clock.now()
-        pending.published_here, pending.n = self._compactor.has_published(place), record.n
+        published = self._compactor.line_at(place)
+        pending.published_here, pending.n = published is not None, record.n
         after = pending.seen.revision if pending.seen else 0
         try:
-            for at, line in Lines(self._member, self._resource).raw_back(place, after=after):
+            for at, line in Lines(self._member, self._resource).raw_back(place, after=after, newest=published):
                 if not is_whole(line):
                     raise LineGoneError(at.name)
                 pending.take(line, at.revision)
