@@ -116,7 +116,7 @@ def void_claims(entries: Iterable[Entry]) -> set[tuple[Address, int]]:
 
     Under leases each update has a fence of its own, and there are none of these.
     """
-    return {(entry.address, entry.fence) for entry in entries if entry.kind == "refused"}
+    return {(entry.address, entry.fence) for entry in entries if entry.kind == "refused" and entry.fence}
 
 
 def unfinished(entries: Sequence[Entry]) -> list[Entry]:

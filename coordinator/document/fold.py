@@ -57,14 +57,18 @@ def parse(payloads: Sequence[bytes], agent: str, incarnation: str) -> list[Opera
     try:
         text = b"[%s]" % b",".join(payloads)  # one call: a third of the cost of one for each
         frames = load_json(text, exact=EXACT in text)
-        return [
+        found = [
             Operation(
                 frame["at"], incarnation, frame["seq"], agent, frame["id"], frame["op"], frame.get("again", False)
             )
             for frame in frames
         ]
+        for at_ms, _, seq, _, op_id, op, _ in found:
+            if type(at_ms) is not int or type(seq) is not int or type(op_id) is not str or type(op) is not dict:
+                raise TypeError("a field of another type")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise _unknown(agent, incarnation, 0, f"a frame of a form that this version does not know: {error!r}") from None
+    return found
 
 
 def order(logs: Iterable[Sequence[Operation]], *, floor_ms: int, now_ms: int) -> list[Operation]:
@@ -144,7 +148,9 @@ def fold(
     return outcomes
 
 
-def _kind(do: str) -> Apply:
+def _kind(do: Any) -> Apply:
+    if not isinstance(do, str):
+        raise BadOperation(f"an operation {do!r} that this version does not know")
     if do.startswith("task."):
         from coordinator.document.board import rules  # noqa: PLC0415 - a document without tasks does without
 

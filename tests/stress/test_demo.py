@@ -63,41 +63,63 @@ def test_it_loses_without_coordination_and_nothing_with_it(tmp_path: Path) -> No
     assert said["ok"] is True
     assert said["seed"] == 7
     assert said["seconds"] < 60
-    in_place, rename, leased = said["acts"]
+    in_place, rename, leased, logs = said["acts"]
     assert in_place["lost"] + rename["lost"] > 0
     assert rename["frozen"] + in_place["frozen"] > 0
     figures = ("lost", "doubled", "torn", "timed_out", "problems", "unknown")
-    assert {key: leased[key] for key in figures} == {
-        "lost": 0, "doubled": 0, "torn": 0, "timed_out": False, "problems": [], "unknown": 0,
-    }  # fmt: skip
-    assert leased["frozen"] >= 1
-    assert leased["refused"] >= leased["frozen"]
-    assert leased["killed"] >= 1
-    assert leased["acknowledged"] >= 40 - 2 * leased["killed"]
-    assert leased["reads"] > 10
+    for act in (leased, logs):
+        assert {key: act[key] for key in figures} == {
+            "lost": 0, "doubled": 0, "torn": 0, "timed_out": False, "problems": [], "unknown": 0,
+        }  # fmt: skip
+        assert act["frozen"] >= 1
+        assert act["refused"] >= act["frozen"]
+        assert act["killed"] >= 1
+        assert act["acknowledged"] >= 40 - 2 * act["killed"]
+        assert act["reads"] > 10
+        statuses = only_statuses_differ(before, act, Workspace(tmp_path / "kept" / act["strategy"]))
+        assert statuses["master", 99] == "deferred"
+    assert set(statuses.values()) == {"done", "deferred"}, "over logs, even what a killed worker had is taken up again"
+    assert (tmp_path / "mine.json").read_text(encoding="utf-8") == original
+    refused = leased["file"].replace("tasks.json", ".coordinator/resources/tasks.json/@/kept")
+    assert len(os.listdir(refused)) == leased["refused"]
 
-    # The file that came out is the one that went in, but for the statuses.
-    document = Workspace(tmp_path / "kept" / "lease").document("tasks.json")
-    assert leased["file"] == document.path
-    assert leased["revision"] == document.revision
-    after = Path(leased["file"]).read_text(encoding="utf-8")
+
+def only_statuses_differ(before: dict[str, Any], act: dict[str, Any], workspace: Workspace) -> dict[Any, str]:
+    """The file that came out is the one that went in, but for the statuses, which are returned."""
+    document = workspace.document("tasks.json")
+    assert act["file"] == document.path
+    assert act["revision"] == document.revision
+    after = Path(act["file"]).read_text(encoding="utf-8")
     assert document.read().decode() == after
     statuses = {(tag, task["id"]): task["status"] for tag, it in json.loads(after).items() for task in it["tasks"]}
-    for tag, it in before.items():
+    expected = json.loads(json.dumps(before))
+    for tag, it in expected.items():
         for task in it["tasks"]:
             task["status"] = statuses[tag, task["id"]]
-    assert json.dumps(before, indent=2, ensure_ascii=False) == after
-    assert statuses["master", 99] == "deferred"
-    assert (tmp_path / "mine.json").read_text(encoding="utf-8") == original
-    refused = document.path.replace("tasks.json", ".coordinator/resources/tasks.json/@/kept")
-    assert len(os.listdir(refused)) == leased["refused"]
+    assert json.dumps(expected, indent=2, ensure_ascii=False) == after
+    return statuses
+
+
+def test_claims_that_do_not_last_are_refused_over_logs_and_nothing_is_doubled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The act over logs alone, with claims so short that live workers lose them as well."""
+    tagged(tmp_path / "mine.json")
+    _, rename, _, logs = show.ACTS
+    monkeypatch.setattr(show, "ACTS", (rename, replace(logs, ttl_s=0.1)))
+    monkeypatch.setattr(show, "WORK_MS", (20.0, 200.0))
+    status = show.run_demo(tasks_path=str(tmp_path / "mine.json"), workers=6, as_json=True, keep=None, seed=3)
+    _, act = json.loads(capsys.readouterr().out)["acts"]
+    assert act["refused"] > act["frozen"]
+    assert (act["doubled"], act["torn"], act["problems"], act["timed_out"]) == (0, 0, [], False)
+    assert status == (1 if act["lost"] else 0), "a task that was tried three times in vain has failed, and says so"
 
 
 def test_a_fleet_without_leases_does_not_pass_for_a_coordinated_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tagged(tmp_path / "mine.json")
-    rename, leased = show.ACTS[1:]
+    rename, leased = show.ACTS[1:3]
     monkeypatch.setattr(show, "ACTS", (rename, replace(rename, title=leased.title, coordinated=True)))
     status = show.run_demo(tasks_path=str(tmp_path / "mine.json"), workers=6, as_json=True, keep=None, seed=7)
     said = json.loads(capsys.readouterr().out)

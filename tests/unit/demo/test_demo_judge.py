@@ -67,6 +67,21 @@ def test_a_task_claimed_again_is_doubled(second: str) -> None:
     assert judge(INITIAL, text("done", "done"), entries, PLAN) == replace(CLEAN, acknowledged=5, doubled=1)
 
 
+def test_a_claim_that_ran_out_is_not_doubled_when_its_holder_was_refused() -> None:
+    late = replace(ack(CLAIM, "1", worker="worker-2"), fence=3)
+    refused = Entry("worker-2", 1, "refused", op=COMPLETE, tag="ä", id="1", fence=3)
+    final = text("done", "done")
+    assert judge(INITIAL, final, [late, *ALL, refused], PLAN) == replace(CLEAN, acknowledged=5, refused=1)
+    for other in (replace(refused, fence=8), replace(refused, id="2")):
+        assert judge(INITIAL, final, [late, *ALL, other], PLAN).doubled == 1
+
+
+def test_a_claim_that_ran_out_and_was_given_to_nobody_is_not_lost_when_its_holder_was_refused() -> None:
+    refused = Entry("worker-1", 1, "refused", op=COMPLETE, tag="ä", id="2", fence=7)
+    entries = [*ALL[:3], refused]
+    assert judge(INITIAL, text("done"), entries, PLAN) == replace(CLEAN, acknowledged=3, refused=1, done=1)
+
+
 def test_torn_reads_of_workers_and_reader_are_added_up() -> None:
     reader = Entry("reader", 1, "reads", reads=40, torn=3)
     entries = [replace(ALL[0], torn=2), *ALL[1:], reader, reader]

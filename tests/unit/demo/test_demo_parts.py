@@ -21,7 +21,7 @@ from coordinator.demo.judge import Counts
 from coordinator.demo.ledger import CLAIM, COMPLETE, Entry, Journal, JournalTail, unfinished
 from coordinator.demo.report import COLUMNS, Opening, PlainReport, Report, row_of, verdict_lines
 from coordinator.demo.show import ACTS, Result, failures_of, run_demo
-from coordinator.demo.worker import Spec
+from coordinator.demo.worker import INSIDE, Spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,14 @@ def test_what_a_former_life_claimed_and_did_not_complete_is_unfinished() -> None
         ack(COMPLETE, "2", "refused"),
         ack(CLAIM, "3", "x"),
     ]
-    assert unfinished(entries) == [("", "2")]
+    assert unfinished(entries) == [entries[2]]
+
+
+def test_a_claim_whose_holder_was_refused_under_its_fence_is_not_taken_up_again() -> None:
+    claims = [Entry("worker-1", 1, "ack", CLAIM, "", name, fence=fence) for name, fence in (("1", 4), ("2", 5))]
+    refused = Entry("worker-1", 1, "refused", COMPLETE, "", "1", fence=4)
+    assert unfinished([*claims, refused]) == [claims[1]]
+    assert unfinished([*claims, replace(refused, fence=9)]) == claims, "a lease's: that update had a fence of its own"
 
 
 # ── faults ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -85,6 +92,12 @@ def test_two_are_frozen_two_are_killed_and_each_slot_is_hit_once(seed: int) -> N
     assert sorted(fault.kind for fault in faults) == [FREEZE, FREEZE, KILL, KILL]
     assert len({fault.worker for fault in faults}) == 4
     assert len(draw_faults(seed, SLOTS, pressure=2)) == 6
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whoever_is_frozen_inside_its_commit_has_something_to_lose_over_logs_too(seed: int) -> None:
+    (inside,) = [fault for fault in draw_faults(seed, SLOTS) if fault.place == INSIDE]
+    assert inside.update % 2 == 0, "a completion: a claim that is not in the log yet holds nothing"
 
 
 @pytest.mark.parametrize("workers", [2, 3, 4])
@@ -189,7 +202,7 @@ COUNTS = Counts(
     acknowledged=20, lost=0, doubled=0, torn=0, refused=2, in_flight=0, reads=9, restored=0, unknown=0, done=10,
     whole=True, fields_kept=True, layout_kept=True,
 )  # fmt: skip
-NAIVE, _, LEASED = ACTS
+NAIVE, _, LEASED, LOGS = ACTS
 
 
 def outcome(spec: Any = LEASED, *, timed_out: bool = False, problems: tuple[str, ...] = (), **counts: Any) -> Outcome:
@@ -239,7 +252,7 @@ def test_a_process_that_failed_fails_the_run_in_any_act() -> None:
 
 def test_the_acts_without_coordination_are_tried_again_with_more_pressure(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int, float]] = []
-    losses = iter([0, 0, 0, 5, 0])
+    losses = iter([0, 0, 0, 5, 0, 0])
 
     def run_act(spec: Any, setting: Any, _folder: str, _report: Report) -> Outcome:
         seen.append((spec.strategy, setting.pressure, setting.work_ms[1]))
@@ -249,8 +262,12 @@ def test_the_acts_without_coordination_are_tried_again_with_more_pressure(monkey
     setting = show._prepare(None, 8, 1)[1]
     outcomes, tries = show._run_acts(setting, "/none", Report())
     assert tries == 2
-    assert [(o.spec.strategy, o.counts.lost) for o in outcomes] == [("in-place", 0), ("rename", 5), ("lease", 0)]
-    assert seen == [("in-place", 0, 20), ("rename", 0, 20), ("in-place", 1, 5), ("rename", 1, 5), ("lease", 0, 20)]
+    assert [(o.spec.strategy, o.counts.lost) for o in outcomes] == [
+        ("in-place", 0), ("rename", 5), ("lease", 0), ("logs", 0),
+    ]  # fmt: skip
+    assert seen == [
+        ("in-place", 0, 20), ("rename", 0, 20), ("in-place", 1, 5), ("rename", 1, 5), ("lease", 0, 20), ("logs", 0, 20),
+    ]  # fmt: skip
 
 
 def test_there_are_three_tries_at_most_and_none_without_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,14 +282,16 @@ def test_there_are_three_tries_at_most_and_none_without_time(monkeypatch: pytest
 
 
 def test_the_table_has_a_row_an_act_under_its_headings(capsys: pytest.CaptureFixture[str]) -> None:
-    PlainReport().table(result(outcome(NAIVE, lost=13, doubled=4, torn=77, refused=0), outcome()))
+    acts = (outcome(NAIVE, lost=13, doubled=4, torn=77, refused=0), outcome(), outcome(LOGS))
+    PlainReport().table(result(*acts))
     lines = capsys.readouterr().out.splitlines()
     assert len(COLUMNS) == len(row_of(outcome()))
-    assert [line.split() for line in lines[-2:]] == [
+    assert [line.split() for line in lines[-3:]] == [
         ["in", "place", "20", "13", "4", "77", "0", "2", "2", "4.0", "5"],
         ["under", "leases", "20", "0", "0", "0", "2", "2", "2", "4.0", "5"],
+        ["over", "logs", "20", "0", "0", "0", "2", "2", "2", "4.0", "5"],
     ]
-    assert "lost" in lines[-3]
+    assert "lost" in lines[-4]
     assert max(map(len, lines)) <= 90
 
 
@@ -281,6 +300,16 @@ def test_the_sentences_say_where_the_files_are_only_if_they_are_kept() -> None:
     assert not any("/kept" in line for line in verdict_lines(result(*acts)))
     assert any(line.endswith("/kept/tasks.json") for line in verdict_lines(result(*acts, kept="/kept")))
     assert [act["file"] for act in result(*acts).to_json()["acts"]] == ["", ""]
+
+
+def test_the_sentences_tell_the_acts_apart_and_compare_their_speed() -> None:
+    lines = verdict_lines(result(outcome(NAIVE, lost=3), outcome(), replace(outcome(LOGS), seconds=0.5)))
+    assert any("late commits of stale holders" in line for line in lines)
+    assert any("claim had run out" in line and "21 revisions, replayed" in line for line in lines)
+    assert any("8.0 times as many updates per second as under leases" in line for line in lines)
+    assert lines[-1] == "OK: the counting sees losses, and under leases and over logs there are none (12 s in all)."
+    broken = verdict_lines(result(outcome(NAIVE, lost=3), outcome(), outcome(LOGS, problems=("broken",))))
+    assert not any("replayed" in line or "times as many" in line for line in broken)
 
 
 # ── what cannot be started ───────────────────────────────────────────────────────────────────────────────────────────
@@ -340,9 +369,9 @@ def test_large_files_get_fewer_tasks(tmp_path: Path) -> None:
 def test_it_runs_without_a_terminal_and_json_is_all_there_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    losses = iter([3, 0, 0])
+    losses = iter([3, 0, 0, 0])
     monkeypatch.setattr(show, "_run_act", lambda spec, *_: outcome(spec, lost=next(losses)))
     assert run_demo(tasks_path=None, workers=4, as_json=True, keep=None, seed=1) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["ok"] is True
-    assert [act["lost"] for act in said["acts"]] == [3, 0, 0]
+    assert [act["lost"] for act in said["acts"]] == [3, 0, 0, 0]

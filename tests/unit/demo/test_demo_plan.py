@@ -13,13 +13,16 @@ from coordinator.demo.plan import (
     NoTasks,
     Plan,
     any_pending,
+    board_options,
     describe,
     find_tasks,
     form_of,
     make_plan,
     next_claimable,
+    open_tasks,
     prepare,
     set_status,
+    status_pointers,
 )
 
 
@@ -133,3 +136,41 @@ def test_the_file_that_ships_needs_no_help() -> None:
     assert plan.honours_dependencies
     pending = [a for a, t in find_tasks(document).items() if t["status"] == "pending"]
     assert set(plan.chosen) == set(pending)  # no dependency that can never be met
+
+
+# ── over logs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_open_are_the_chosen_that_are_not_done_and_those_in_progress_are() -> None:
+    plan = Plan("tagged", (("master", "2"), ("side", "1"), ("side", "2"), ("side", "gone")))
+    assert open_tasks(TAGGED, plan) == {"master": ["2"], "side": ["1"]}
+    assert open_tasks(TAGGED, plan, ready=False) == {"master": ["2"], "side": ["1", "2"]}
+    document = json.loads(json.dumps(TAGGED))
+    set_status(document, ("side", "1"), "in-progress")
+    assert open_tasks(document, plan) == {"master": ["2"], "side": ["1"]}
+    set_status(document, ("side", "1"), "completed")
+    assert open_tasks(document, plan) == {"master": ["2"], "side": ["2"]}
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ([task(1), "no task", task("b")], {"/0/status": ("", "1"), "/2/status": ("", "b")}),
+        ({"tasks": [task(1), task(1), task(2)]}, {"/tasks/2/status": ("", "2")}),
+        ({"a/b~c": {"tasks": [task(1)]}, "x": 1}, {"/a~1b~0c/tasks/0/status": ("a/b~c", "1")}),
+    ],
+)
+def test_where_statuses_stand(document: Any, expected: Any) -> None:
+    assert status_pointers(document) == expected
+
+
+@pytest.mark.parametrize(("form", "at"), [("list", ""), ("plain", "/tasks"), ("tagged", "/a~1b~0c/tasks")])
+def test_a_board_is_told_where_the_tasks_are_and_the_words_of_the_file(form: str, at: str) -> None:
+    plan = Plan(form, (), pending="todo", in_progress="in_progress", done="completed")
+    options = board_options(plan, "a/b~c")
+    assert (options["format"], options["at"]) == ("list", at)
+    assert options["states"] == {
+        "pending": ["todo", "pending"],
+        "in-progress": ["in_progress", "in-progress"],
+        "done": ["completed", "done"],
+    }
