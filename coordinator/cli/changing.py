@@ -8,6 +8,7 @@ import math
 import sys
 import time
 from dataclasses import asdict
+from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -80,8 +81,8 @@ def update(
     except OperationRejected as error:
         error.winner = error.winner or _who_was_first(document, error)
         print_error(error, as_json=as_json)
-        if error.winner:
-            note(f"{error.winner} was first", as_json=as_json)
+        if error.winner and not as_json:
+            note(f"{error.winner} was first")
         raise typer.Exit(exits.REJECTED) from None
     finally:
         with contextlib.suppress(CoordinatorError):  # what was answered stands; a log not ended is retired later
@@ -222,8 +223,8 @@ def _kept(document: Document, since: int | None) -> Iterator[Change]:
     except BadValue:
         if since is not None:
             raise
-        oldest = min((each.revision for each in document.history() if each.available), default=document.revision)
-        yield from document.changes(oldest - 1)
+        kept = takewhile(lambda each: each.available, reversed(document.history()))
+        yield from document.changes(min((each.revision for each in kept), default=document.revision + 1) - 1)
 
 
 def _line(change: Change) -> str:

@@ -99,7 +99,7 @@ class Replay:
                 self.wrong.append(f"task {address[1]} was completed by {agent}, which did not have it")
             else:
                 last.is_held, last.done = False, True
-        elif status in PENDING:
+        elif status != self._plan.in_progress:  # pending again; or failed, after too many claims that ran out
             if last is None or not last.is_held or at_ms - last.at_ms < self._ttl_ms:
                 self.wrong.append(f"task {address[1]} was taken from its worker before its time")
             if last is not None:

@@ -105,28 +105,29 @@ def test_claims_that_do_not_last_are_refused_over_logs_and_nothing_is_doubled(
 ) -> None:
     """The act over logs alone, with claims so short that live workers lose them as well."""
     tagged(tmp_path / "mine.json")
-    _, rename, _, logs = show.ACTS
-    monkeypatch.setattr(show, "ACTS", (rename, replace(logs, ttl_s=0.1)))
+    monkeypatch.setattr(show, "ACTS", (replace(show.ACTS[-1], ttl_s=0.1, idle_s=1),))
     monkeypatch.setattr(show, "WORK_MS", (20.0, 200.0))
-    status = show.run_demo(tasks_path=str(tmp_path / "mine.json"), workers=6, as_json=True, keep=None, seed=3)
-    _, act = json.loads(capsys.readouterr().out)["acts"]
+    show.run_demo(tasks_path=str(tmp_path / "mine.json"), workers=6, as_json=True, keep=None, seed=3)
+    (act,) = json.loads(capsys.readouterr().out)["acts"]
+    assert act["strategy"] == "logs"
     assert act["refused"] > act["frozen"]
-    assert (act["doubled"], act["torn"], act["problems"], act["timed_out"]) == (0, 0, [], False)
-    assert status == (1 if act["lost"] else 0), "a task that was tried three times in vain has failed, and says so"
+    assert (act["lost"], act["doubled"], act["torn"], act["problems"], act["timed_out"]) == (0, 0, 0, [], False)
 
 
-def test_a_fleet_without_leases_does_not_pass_for_a_coordinated_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("logs", [False, True])
+def test_a_fleet_without_coordination_does_not_pass_for_a_coordinated_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, logs: bool
 ) -> None:
     tagged(tmp_path / "mine.json")
-    rename, leased = show.ACTS[1:3]
-    monkeypatch.setattr(show, "ACTS", (rename, replace(rename, title=leased.title, coordinated=True)))
+    rename = show.ACTS[1]
+    monkeypatch.setattr(show, "ACTS", (rename, replace(rename, title="with", coordinated=True, logs=logs)))
     status = show.run_demo(tasks_path=str(tmp_path / "mine.json"), workers=6, as_json=True, keep=None, seed=7)
     said = json.loads(capsys.readouterr().out)
     assert status == 1
     assert said["ok"] is False
     assert any(text.endswith((" lost", " doubled")) for text in said["failures"])
     assert any("only 0 commits refused" in text for text in said["failures"])
+    assert any("not in the changes" in text if logs else "does not know" in text for text in said["failures"])
 
 
 def still_there(mark: str) -> list[str]:

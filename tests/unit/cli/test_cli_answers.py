@@ -341,7 +341,7 @@ def test_every_command_has_both_modes() -> None:
         todo += below
         if not below:
             leaves.append(each)
-    assert len(leaves) == 11
+    assert len(leaves) == 26
     for leaf in leaves:
         assert any("--json" in parameter.opts for parameter in leaf.params), leaf.name
         assert leaf.help

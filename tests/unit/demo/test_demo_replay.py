@@ -74,6 +74,16 @@ def test_changes_that_account_for_all_are_right() -> None:
     assert wrong(CHANGES, ENTRIES) == []
 
 
+def test_a_task_that_was_given_up_is_no_claim_and_its_last_worker_may_still_be_in_time() -> None:
+    changes = [*CHANGES[:2], change(3, operation("b", (1, "failed"), (2, DONE), op_id="b2"), at_ms=1300)]
+    changes.append(change(4, operation("a", (1, DONE), op_id="a1")))
+    entries = [*ENTRIES[:3], completed("a", 1, 1, 4, "a1")]
+    assert wrong(changes, entries) == []
+    assert wrong(changes[:3], ENTRIES[:3], text("failed", DONE)) == []
+    changes[2] = replace(changes[2], at_ms=1199)
+    assert any("before its time" in line for line in wrong(changes, entries))
+
+
 def test_they_may_be_taken_in_as_they_come() -> None:
     replay = Replay(text(), PLAN, TTL_MS)
     replay.feed(CHANGES[:3])
