@@ -16,7 +16,7 @@ import typer
 
 from coordinator.cli import exits
 from coordinator.cli.common import AgentOption, JsonOption, WorkspaceOption, note, open_workspace, print_json, put
-from coordinator.errors import BadValue, CoordinatorError, Damaged, NewerFormat, StoreUnavailable
+from coordinator.errors import BadName, BadValue, CoordinatorError, Damaged, NewerFormat, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,9 +83,14 @@ def _check(seconds: float | None, option: str, *, loop: bool) -> None:
 
 
 def _documents(workspace: Workspace, names: list[str]) -> list[Document]:
-    """Those that were named; else all. Raises BadName."""
-    wanted = names or [each.resource for each in workspace.status() if each.state != "damaged"]
-    return [workspace.document(name) for name in wanted]
+    """Those that were named; else all. Raises BadName, for one that was named."""
+    if names:
+        return [workspace.document(name) for name in names]
+    found = []
+    for each in workspace.status():
+        with contextlib.suppress(BadName):  # a symbolic link leads out of the workspace by now: `status` tells
+            found.append(workspace.document(each.resource))
+    return found
 
 
 # ── once ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

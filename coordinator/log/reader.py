@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 HOLE_SETTLE_MS: Final = 10_000  # limit: a hole in a file that was changed within this time is a write in flight
 _GONE: Final = frozenset({errno.ENOENT, errno.ESTALE})
+_NO_FILE: Final = frozenset({errno.EISDIR, errno.ELOOP})  # a folder, or a link to itself, under a log's name
 _OVER: Final = frozenset({ENDED, QUARANTINED})
 
 
@@ -84,7 +85,7 @@ class _Files:
         try:
             return self._member.files.read_at(f"{self._folder}/{name}", offset, max_bytes)
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno in _GONE or error.errno in _NO_FILE:
                 return None
             raise
 
