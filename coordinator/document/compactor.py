@@ -20,9 +20,10 @@ from coordinator.document.retire import remove_orphans, silent_logs
 from coordinator.document.revision import FoldLog, Line, LineAt, encode_line
 from coordinator.document.snapshot import Draft, sha256_of
 from coordinator.document.state import Base, Loader, State, trim
-from coordinator.errors import CoordinatorError, LeaseHeld, MalformedDocument, StoreUnavailable
+from coordinator.errors import CoordinatorError, LeaseHeld, MalformedDocument, NewerFormat, StoreUnavailable
 from coordinator.events import Event
 from coordinator.limits import CHAIN_KEEP, CHAIN_MAX, CHECKPOINT_FILES, CHECKPOINT_MIN_BYTES, FOLD_BATCH_BYTES
+from coordinator.log.keep import locate
 from coordinator.log.reader import LogReader, Position, quarantine, remove_logs
 from coordinator.record.agree import Refusal, settle
 from coordinator.record.decide import Put, Readings, Why, over_reason
@@ -157,6 +158,8 @@ class Compactor:
                 stack.enter_context(self._member.store.turn(self._resource))
             try:
                 return self._fold(retire)
+            except NewerFormat as unknown:
+                raise self._located(unknown) from None
             except LeaseHeld as held:  # a plain file that was never committed cannot be taken over now
                 return Folded(waiting_for=held.holder)
 
@@ -173,6 +176,18 @@ class Compactor:
             if done is not None:
                 return done
             record = self._member.store.read(self._resource)  # beaten: somebody else has published
+
+    def _located(self, unknown: NewerFormat) -> NewerFormat:
+        """The error again, telling in which file and at which byte the frame stands."""
+        fields = unknown.fields
+        if not fields.get("seq"):
+            return unknown
+        try:
+            path, offset = locate(self._member, self._resource, fields["incarnation"], fields["seq"])
+        except OSError:
+            return unknown
+        fields |= {"path": path, "offset": offset}
+        return NewerFormat(f"{unknown.message}; it stands at byte {offset} of {path}", **fields)
 
     def _ready(self, record: Record | None) -> tuple[State, Record | None]:
         if record is None or record.head is None:

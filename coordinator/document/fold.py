@@ -10,9 +10,8 @@ this version does not know stops the fold before anything of it is published: to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import orjson
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coordinator.document import operations
 from coordinator.document.outcome import BadOperation, Context, Rejected
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     Apply = Callable[[Tree, dict[str, Any], Context], Any]
 
+_SEQ: Final = re.compile(rb'\{"seq":([0-9]{1,18}),')
 EXACT = b'"exact":true'  # in a frame that holds an integer beyond 64 bits, which a fast reader would take for a float
 APPLIED = "applied"
 REJECTED = "rejected"
@@ -66,8 +66,13 @@ def parse(payloads: Sequence[bytes], agent: str, incarnation: str) -> list[Opera
         for at_ms, _, seq, _, op_id, op, _ in found:
             if type(at_ms) is not int or type(seq) is not int or type(op_id) is not str or type(op) is not dict:
                 raise TypeError("a field of another type")
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise _unknown(agent, incarnation, 0, f"a frame of a form that this version does not know: {error!r}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if len(payloads) > 1:  # which one?
+            for payload in payloads:
+                parse([payload], agent, incarnation)
+        digits = _SEQ.match(payloads[0])
+        what = f"a frame of a form that this version does not know ({error!r})"
+        raise _unknown(agent, incarnation, int(digits[1]) if digits else 0, what) from None
     return found
 
 

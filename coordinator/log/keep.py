@@ -22,6 +22,17 @@ def log_files(member: Member, resource: Resource, incarnation: str) -> list[str]
     return [file_name(name) for name in sorted(names, key=lambda name: (name.segment, name.agent))]
 
 
+def locate(member: Member, resource: Resource, incarnation: str, seq: int) -> tuple[str, int]:
+    """The file, and the offset in it, of the frame of an operation, for a person who has to find it; "" for nowhere."""
+    folder = member.places.of(resource, "log")
+    for name in log_files(member, resource, incarnation):
+        data = member.files.read(f"{folder}/{name}")
+        at = data.find(b'{"seq":%d,' % seq)
+        if at >= 0:
+            return f"{folder}/{name}", data.rfind(b"\n", 0, at) + 1
+    return "", 0
+
+
 def remove_logs(member: Member, resource: Resource, incarnation: str, *, below: int | None = None) -> int:
     """Deletes a log that is over, or of one that goes on the segments that were folded.
 

@@ -1,0 +1,210 @@
+"""Every file of a small workspace with a bit flipped, or cut: the right answer or a clear refusal, never a wrong one.
+
+The plain file is left out: whatever stands in it was written by somebody, and is taken for an edit (P17). So are what is
+in ``log/`` and not folded yet (test_logs_damaged.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from log_world import NAME, QUICK, STATE, WAIT, World, fold_all, submit
+
+from coordinator import Workspace
+from coordinator.document import compactor as compactor_module
+from coordinator.document import folding as folding_module
+from coordinator.errors import CoordinatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SEED: Final = 20260705
+NAMES: Final = ["alice-1", "bob-1", "alice-2", "bob-2", "alice-3", "bob-3"]
+
+
+@dataclass
+class Template:
+    """A world to be copied, and what it says."""
+
+    world: World
+    ids: list[str]  # of NAMES
+    texts: dict[int, bytes]  # by revision
+
+    def files(self, folder: str = "") -> list[str]:
+        """Paths of what can be altered, from the root."""
+        found = []
+        for above, _, names in os.walk(self.world.folder / ".coordinator" / folder):
+            for name in names:
+                path = os.path.join(above, name)
+                if os.path.islink(path) or os.path.getsize(path):
+                    found.append(os.path.relpath(path, self.world.folder))
+        return sorted(found)
+
+
+def read_raw(path: Path) -> bytes:
+    return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+
+
+def write_raw(path: Path, data: bytes) -> None:
+    """Puts other content in the place of a file, or another target in that of a link."""
+    if path.is_symlink():
+        path.unlink()
+        os.symlink(data, path)
+    else:
+        path.write_bytes(data)
+
+
+def is_writable(path: Path, data: bytes) -> bool:
+    """Whether there can be such a thing: a link's target is not empty, and has no NUL."""
+    return not path.is_symlink() or (bool(data) and b"\0" not in data)
+
+
+@pytest.fixture(scope="module", params=["symlink", "directory"])
+def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """Whole commits, folds by two agents, a checkpoint, folds on it, and a plain file that is some revisions behind."""
+    folder = tmp_path_factory.mktemp("flips") / "shared"
+    folder.mkdir()
+    founder = Workspace.init(folder, agent="founder", files=QUICK, primitive=request.param).document(NAME)
+    founder.commit(b'{"list": []}\n', if_revision=0)
+    world = World(folder)
+    alice, bob = world.agent("alice"), world.agent("bob")
+    ids = []
+    with pytest.MonkeyPatch.context() as patch:
+        for i, (name, document) in enumerate(zip(NAMES, itertools.cycle((alice, bob)), strict=False)):
+            patch.setattr(compactor_module, "CHECKPOINT_MIN_BYTES", 0 if i == 3 else 1 << 20)
+            if i == 4:  # from here on nobody refreshes the plain file
+                patch.setattr(folding_module.Folding, "refresh_now", lambda _: None)
+            ids.append(submit(document, name, wait=WAIT)[0].op_id)
+    texts = {revision: alice.at(revision) for revision in range(1, alice.revision + 1)}
+    assert alice._folding._up_to(alice._member.store.read(alice._resource)).value == {"list": NAMES}
+    assert (folder / NAME).read_bytes() not in {texts[alice.revision], texts[1]}
+    assert b'"full"' in b"".join(path.read_bytes() for path in (folder / STATE / "fold").glob("*"))
+    return Template(world, ids, texts)
+
+
+class Trial:
+    """One altered copy."""
+
+    numbers = itertools.count()
+
+    def __init__(self, template: Template, folder: Path, file: str, data: bytes) -> None:
+        self.template, self.file = template, file
+        self.world = template.world.copied(folder / f"{next(self.numbers)}")
+        write_raw(self.world.folder / file, data)
+
+    def troubles(self) -> Iterator[str]:
+        """Everything that is neither right nor a clear refusal."""
+        documents: list[Any] = []
+        for step, call in (
+            ("reading", self._read),
+            ("reading again", self._read),
+            ("an older revision", self._older),
+            ("a retry", self._retry),
+            ("an update", self._update),
+            ("reading after it", self._read_after),
+        ):
+            try:
+                yield from (f"{step}: {trouble}" for trouble in call(documents))
+            except CoordinatorError as error:
+                if not str(error) or not error.hint:
+                    yield f"{step} is refused without a hint: {error!r}"
+            except Exception as error:  # noqa: BLE001 - that is what is asked
+                yield f"{step} raised {error!r}"
+        for document in documents:
+            document.close()
+        shutil.rmtree(self.world.folder)
+
+    def _opened(self, documents: list[Any], agent: str) -> Any:
+        document = self.world.agent(agent)
+        documents.append(document)
+        return document
+
+    def _read(self, documents: list[Any]) -> Iterator[str]:
+        found = self._opened(documents, "reader").read_json()
+        if found != {"list": NAMES}:
+            yield f"found {found}"
+
+    def _older(self, documents: list[Any]) -> Iterator[str]:
+        document = self._opened(documents, "historian")
+        for revision, text in self.template.texts.items():
+            try:
+                found = document.at(revision)
+            except CoordinatorError:
+                continue  # collected, as far as it can be told
+            if found != text:
+                yield f"revision {revision} is {found!r}, and was {text!r}"
+
+    def _retry(self, documents: list[Any]) -> Iterator[str]:
+        document = self._opened(documents, "late")
+        for name, op_id in list(zip(NAMES, self.template.ids, strict=True))[::2]:
+            receipt = submit(document, name, ids=[op_id], wait=WAIT)[0]
+            if (receipt.state, receipt.again) != ("applied", True):
+                yield f"of {name}: {receipt}"
+        yield from self._read(documents)
+
+    def _update(self, documents: list[Any]) -> Iterator[str]:
+        document = self._opened(documents, "carol")
+        receipt = submit(document, "carol-1", wait=WAIT)[0]
+        fold_all(document)
+        if receipt.state != "applied" or document.read_json() != {"list": [*NAMES, "carol-1"]}:
+            yield f"{receipt}, and then {document.read_json()}"
+
+    def _read_after(self, documents: list[Any]) -> Iterator[str]:
+        found = self._opened(documents, "reader").read_json()
+        if found not in ({"list": NAMES}, {"list": [*NAMES, "carol-1"]}):
+            yield f"found {found}"
+
+
+def check(template: Template, folder: Path, cases: Iterator[tuple[str, str, bytes]]) -> int:
+    found, count = [], 0
+    for label, file, data in cases:
+        if is_writable(template.world.folder / file, data):
+            count += 1
+            found += [f"{file}, {label}: {trouble}" for trouble in Trial(template, folder, file, data).troubles()]
+    assert not found, f"seed {SEED}, {len(found)} in {count}:\n" + "\n".join(found[:40])
+    return count
+
+
+def cases_of(template: Template, kind: str, most: int) -> Iterator[tuple[str, str, bytes]]:
+    """Of each file all alterations of a kind, or as many as there may be, drawn at random."""
+    for file in template.files():
+        raw = read_raw(template.world.folder / file)
+        chance = random.Random(f"{SEED}{kind}{len(raw)}")
+        places = range(len(raw)) if len(raw) <= most else sorted(chance.sample(range(len(raw)), most))
+        for at in places:
+            if kind == "flip":
+                bit = 1 << chance.randrange(8)
+                yield f"bit {bit} flipped at {at}", file, raw[:at] + bytes([raw[at] ^ bit]) + raw[at + 1 :]
+            else:
+                yield f"cut at {at}", file, raw[:at]
+
+
+def test_unaltered_it_gives_the_right_answers(template: Template, tmp_path: Path) -> None:
+    file = f"{STATE}/view.json"
+    assert check(template, tmp_path, iter([("unaltered", file, read_raw(template.world.folder / file))])) == 1
+
+
+def test_the_files_are_of_every_kind(template: Template) -> None:
+    kinds = {file.removeprefix(f"{STATE}/").split("/", maxsplit=1)[0] for file in template.files()}
+    assert {"chain", "fold", "log", "shown", "snap", "view.json", ".coordinator"} <= kinds
+
+
+@pytest.mark.parametrize("kind", ["flip", "cut"])
+def test_each_file_altered_at_every_byte(template: Template, tmp_path: Path, kind: str) -> None:
+    check(template, tmp_path, cases_of(template, kind, 40))
+
+
+def test_files_taken_away(template: Template, tmp_path: Path) -> None:
+    found = []
+    for file in template.files():
+        trial = Trial(template, tmp_path, file, read_raw(template.world.folder / file))
+        (trial.world.folder / file).unlink()
+        found += [f"without {file}: {trouble}" for trouble in trial.troubles()]
+    assert not found, "\n".join(found)
