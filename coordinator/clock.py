@@ -8,7 +8,9 @@ reading that errs on the safe side is taken: a *holder* believes the longest (P1
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from coordinator.errors import BadValue
 
 if TYPE_CHECKING:
     import threading
@@ -49,6 +51,23 @@ def elapsed_min_ms(since: Instant, now: Instant) -> int:
     """The shortest span of monotonic and wall clock: what a contender may assume has passed (P9). Never negative."""
     span_ns = min(now.monotonic_ns - since.monotonic_ns, now.wall_ns - since.wall_ns)
     return max(span_ns, 0) // 1_000_000
+
+
+def millis_of(seconds: Any, argument: str, most_ms: float = 1e12) -> int:
+    """A user's seconds as whole milliseconds.
+
+    Raises:
+        BadValue: Not a finite, non-negative number, or too many.
+    """
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or not 0 <= seconds * 1000 <= most_ms:
+        raise BadValue(
+            f"{argument}={seconds!r} is not a number of seconds up to {most_ms / 1000:,.0f}",
+            argument=argument,
+            value=seconds,
+        )
+    millis: int = round(seconds * 1000)
+    return millis
 
 
 class CautiousTimer:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from coordinator import acquire as acquiring
-from coordinator.clock import SYSTEM_CLOCK
+from coordinator.clock import SYSTEM_CLOCK, millis_of
 from coordinator.document.document import Document
 from coordinator.document.lease import DocumentLease
 from coordinator.errors import BadName, BadValue, Damaged, LeaseHeld, NewerFormat, NotAWorkspace
@@ -19,8 +19,9 @@ from coordinator.limits import CLOCK_FILE_KEEP_MS, SCRATCH_KEEP_MS, TTL_DEFAULT_
 from coordinator.names import STATE_DIR, Resource, default_agent, new_id, parse_agent
 from coordinator.record.format import Format, make_workspace, read_format
 from coordinator.record.member import Member
-from coordinator.record.mount import MountStore, Places, unavailable
+from coordinator.record.mount import MountStore, Places
 from coordinator.record.primitive import primitive_named
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     import threading
@@ -209,9 +210,9 @@ class Workspace:
         granted = acquiring.acquire(
             self._member,
             resource,
-            ttl_ms=_millis(ttl, "ttl"),
-            wait_ms=None if wait is None else _millis(wait, "wait"),
-            ends_in_ms=0 if ends_in is None else max(_millis(ends_in, "ends_in"), 1),
+            ttl_ms=millis_of(ttl, "ttl"),
+            wait_ms=None if wait is None else millis_of(wait, "wait"),
+            ends_in_ms=0 if ends_in is None else max(millis_of(ends_in, "ends_in"), 1),
             cancel=cancel,
         )
         document = self._document(resource)
@@ -251,7 +252,7 @@ class Workspace:
         Returns:
             True when that holder no longer holds it, or nobody did; False when the time was over.
         """
-        return acquiring.request_release(self._member, self._resource(name), _millis(grace, "grace"))
+        return acquiring.request_release(self._member, self._resource(name), millis_of(grace, "grace"))
 
     def break_lease(self, name: str, *, fence: int) -> None:
         """Frees a lease by force, if its fence is still this one. Its holder is fenced out: it can commit nothing more.
@@ -393,17 +394,3 @@ class Workspace:
         if real.startswith(f"{root}/{STATE_DIR}/") or real == f"{root}/{STATE_DIR}":
             raise BadName(f"{name!r} leads into the coordinator's own folder, through a symbolic link", name=name)
         return Resource.parse(real.removeprefix(f"{root}/"))
-
-
-_SECONDS_MAX = 1e9  # thirty years: far above every limit, and far below what overflows
-
-
-def _millis(seconds: Any, argument: str) -> int:
-    """Seconds as whole milliseconds.
-
-    Raises:
-        BadValue: Not a finite, non-negative number.
-    """
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < _SECONDS_MAX:
-        raise BadValue(f"{argument}={seconds!r} is not a number of seconds", argument=argument, value=seconds)
-    return round(seconds * 1000)

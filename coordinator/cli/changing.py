@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import sys
 import time
 from dataclasses import asdict
 from itertools import takewhile
@@ -25,6 +24,7 @@ from coordinator.cli.common import (
     print_error,
     print_json,
     put,
+    read_stdin,
 )
 from coordinator.errors import BadValue, CoordinatorError, LeaseHeld, OperationRejected, StoreUnavailable
 
@@ -97,17 +97,10 @@ def _change(patch: str | None, merge: str | None) -> Any:
     if (patch is None) == (merge is None):
         raise BadValue("there is to be one change: PATCH, or --merge JSON", argument="PATCH", value=patch)
     argument, text = ("PATCH", patch) if patch is not None else ("merge", merge or "")
-    change = json_of(_stdin() if text == "-" else text or "", argument)
+    change = json_of(read_stdin() if text == "-" else text or "", argument)
     if merge is not None and not isinstance(change, dict):
         raise BadValue("--merge is a JSON object (RFC 7396)", argument=argument, value=merge[:200])
     return change
-
-
-def _stdin() -> str:
-    """All of stdin; bytes that are no text are refused with the JSON that they are not."""
-    if sys.stdin is None:  # closed by whoever started us (<&-)
-        return ""
-    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
 
 
 def _seconds(given: float, argument: str) -> float:

@@ -220,3 +220,10 @@ def age(from_ms: int, now_ms: int) -> str:
     else:
         text = f"{span / 3600:.1f} h"
     return f"{text} ago" if now_ms >= from_ms else f"in {text}"
+
+
+def read_stdin() -> str:
+    """All of stdin; bytes that are no text are refused with the JSON that they are not."""
+    if sys.stdin is None:  # closed by whoever started us (<&-)
+        return ""
+    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")

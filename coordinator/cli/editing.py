@@ -15,7 +15,7 @@ import typer
 from coordinator.cli import exits
 from coordinator.cli.common import note
 from coordinator.errors import BadValue, CoordinatorError, NoSuchDocument
-from coordinator.record.mount import unavailable
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from coordinator.document.document import Document

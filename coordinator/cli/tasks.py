@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +22,16 @@ from coordinator.cli.boards import (
     open_board,
     where_of,
 )
-from coordinator.cli.common import AgentOption, JsonOption, WorkspaceOption, note, parse_wait, print_json, put
+from coordinator.cli.common import (
+    AgentOption,
+    JsonOption,
+    WorkspaceOption,
+    note,
+    parse_wait,
+    print_json,
+    put,
+    read_stdin,
+)
 from coordinator.cli.looking import looking_app
 from coordinator.errors import BadValue
 
@@ -121,7 +129,7 @@ def _tell_added(ids: list[str], *, as_json: bool) -> None:
 
 def _tasks_in(text: str, title: str) -> list[dict[str, Any]]:
     if text == "-":
-        text = sys.stdin.read()
+        text = read_stdin()
     elif text.lstrip()[:1] not in {"{", "["}:
         return [{title: text}]
     value = json_of(text, "TASK")
@@ -228,7 +236,7 @@ def complete(
     as_json: JsonOption = False,
 ) -> None:
     """Marks a task as done. JSON: {"id", "epoch", "status", "revision", "op_id"}."""
-    value = None if result is None else json_of(sys.stdin.read() if result == "-" else result, "result")
+    value = None if result is None else json_of(read_stdin() if result == "-" else result, "result")
     with open_board(workspace, agent, document, format_, tag, option) as board:
         _tell(board, board.complete(task_id, epoch, value, op_id=op_id), f"{task_id} is done\n", as_json=as_json)
 

@@ -27,8 +27,8 @@ from coordinator.log.keep import locate
 from coordinator.log.reader import LogReader, Position, quarantine, remove_logs
 from coordinator.record.agree import Refusal, settle
 from coordinator.record.decide import Put, Readings, Why, over_reason
-from coordinator.record.mount import unavailable
 from coordinator.record.record import FoldAt, Head
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -190,8 +190,6 @@ class Compactor:
         return NewerFormat(f"{unknown.message}; it stands at byte {offset} of {path}", **fields)
 
     def _ready(self, record: Record | None) -> tuple[State, Record | None]:
-        if record is None or record.head is None:
-            record = self._adopt(record)
         self._state = self._loader.up_to(self._state, record)
         return self._state, record
 
@@ -209,6 +207,10 @@ class Compactor:
         positions = self._positions(state, batch, retire)
         if not sequence and not positions:
             return Folded(record=record)
+        if record is None or record.head is None:  # a plain file that was never committed is what they are about
+            record = self._adopt(record)
+            if record is not None and record.head is not None:
+                return None
         self._mark = state.tree.mark()
         outcomes = fold(state, sequence, now_ms=now_ms, known=self._known(state, sequence))
         gone = [name for name in batch.absent if name not in positions and state.positions[name].state != "open"]

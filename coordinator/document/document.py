@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from coordinator.clock import millis_of
 from coordinator.document.content import (
     Content,
     Receipt,
@@ -152,7 +153,7 @@ class Document:
         """
         if at_least:
             op_id = "" if isinstance(at_least, int) else getattr(at_least, "op_id", "")
-            self._folding.wait_for(revision_of(at_least), op_id, round(wait * 1000))
+            self._folding.wait_for(revision_of(at_least), op_id, millis_of(wait, "wait"))
         return self.content().data
 
     def read_json(self) -> Any:
@@ -281,7 +282,9 @@ class Document:
         fresh = [new_id() for _ in operations]
         wanted = [parse_id(op_id) for op_id in ids] if ids else fresh
         try:
-            return self._folding.submissions.submit(operations, wanted, wait_ms=round(wait * 1000), again=bool(ids))
+            return self._folding.submissions.submit(
+                operations, wanted, wait_ms=millis_of(wait, "wait"), again=bool(ids)
+            )
         except StoreUnavailable as error:
             error.op_id = wanted[0]
             raise
@@ -318,7 +321,7 @@ class Document:
     ) -> Iterator[Change]:
         """The revisions after one, as they come; from now on, without ``since``. Ends after ``timeout`` seconds."""
         after = self.revision if since is None else revision_of(since)
-        return self._folding.watch(after, None if timeout is None else round(timeout * 1000))
+        return self._folding.watch(after, None if timeout is None else millis_of(timeout, "timeout"))
 
     def close(self) -> None:
         """Ends this process's log, and brings the plain file up to date. Safe to call twice."""

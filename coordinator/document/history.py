@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from coordinator.document.snapshot import read_snapshot
 from coordinator.errors import BadValue
 from coordinator.folders import list_surely
-from coordinator.record.mount import unavailable
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -40,8 +40,8 @@ from coordinator.errors import CorruptSnapshot
 from coordinator.folders import list_surely, make_dirs, refresh_down
 from coordinator.limits import FOLD_FILE_BYTES, FOLD_TRIES
 from coordinator.names import new_id
-from coordinator.record.mount import unavailable
 from coordinator.record.record import FoldAt
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

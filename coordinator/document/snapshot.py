@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 from coordinator.errors import CorruptSnapshot
 from coordinator.folders import list_surely, make_dirs, refresh_down, remove_quietly
 from coordinator.limits import LIST_TRIES, N_DIGITS, ORPHAN_KEEP_MS
-from coordinator.record.mount import unavailable
 from coordinator.record.record import Head
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -19,11 +19,11 @@ from coordinator.document.revision import LineGoneError, Lines, dump_json, is_fe
 from coordinator.document.state import Loader
 from coordinator.errors import StoreUnavailable
 from coordinator.events import Event
-from coordinator.limits import LEAD_AFTER_MAX_MS, LEAD_AFTER_MS, POLL_MAX_MS, QUEUE_WAIT_MAX_MS
+from coordinator.limits import LEAD_AFTER_MAX_MS, LEAD_AFTER_MS, POLL_MAX_MS, QUEUE_STUCK_WAIT_MAX_MS, QUEUE_WAIT_MAX_MS
 from coordinator.log.keep import log_files
 from coordinator.log.writer import LogWriter
-from coordinator.record.mount import unavailable
 from coordinator.record.record import FoldAt
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,6 +84,7 @@ class Submissions:
         self._folded = folded
         self._writer = LogWriter(member, resource)
         self._scanned: FoldAt | None = _UNKNOWN  # up to where the lines were looked through for a fence of this log
+        self._is_stuck = False
         self._is_local = member.files.is_local(member.places.root)
         self._record: Record | None = None  # the newest that was seen here
         self._typical_ms = 1.0  # how long an operation waited lately
@@ -185,9 +186,11 @@ class Submissions:
         assert pending.progress is not None  # noqa: S101 - as above
         with self._member.store.turn(self._resource, wait_ms=0) as has_turn:
             idle_ms = elapsed_max_ms(pending.progress, self._member.clock.now())
-            if not has_turn and idle_ms < QUEUE_WAIT_MAX_MS:
+            if not has_turn and idle_ms < (QUEUE_STUCK_WAIT_MAX_MS if self._is_stuck else QUEUE_WAIT_MAX_MS):
                 return False
-            # Without the turn only when whoever has it seems to be frozen: P1 decides between the two.
+            # Without the turn only when whoever has it seems to be frozen: P1 decides between the two. Once waited for
+            # in vain it is waited for only shortly, until it could be had again, as for any other turn.
+            self._is_stuck = not has_turn
             folded = self._compactor.fold_once(has_turn=True)
         if folded.revision:
             self._folded(folded)

@@ -13,7 +13,7 @@ from coordinator.document.snapshot import collect_snapshots
 from coordinator.document.state import Base
 from coordinator.folders import list_surely, remove_quietly
 from coordinator.limits import FOLD_FILES_MAX, FOLD_KEEP_BYTES, ORPHAN_KEEP_MS
-from coordinator.record.mount import unavailable
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from coordinator.document.revision import Line

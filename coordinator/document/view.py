@@ -31,7 +31,7 @@ from coordinator.errors import BadName
 from coordinator.events import Event
 from coordinator.folders import make_dirs, refresh_down, remove_quietly
 from coordinator.limits import HEADS_KNOWN_MAX, PUBLISH_TRIES
-from coordinator.record.mount import unavailable
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from coordinator.folders import list_surely, make_dirs, remove_quietly
 from coordinator.log.opening import file_name, parse_file_name
-from coordinator.record.mount import unavailable
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from coordinator.log.walk import Damage

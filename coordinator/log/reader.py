@@ -24,7 +24,7 @@ from coordinator.limits import FOLD_BATCH_BYTES
 from coordinator.log.keep import log_files, quarantine, remove_logs
 from coordinator.log.opening import parse_file_name
 from coordinator.log.walk import ENDED, OPEN, QUARANTINED, Damage, Log, Position, Walk
-from coordinator.record.mount import unavailable
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

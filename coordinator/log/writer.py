@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coordinator.errors import BadValue, CoordinatorError, StoreUnavailable
 from coordinator.log.frame import check
 from coordinator.log.segments import FailedError, Segments, TakenError
-from coordinator.record.mount import unavailable
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

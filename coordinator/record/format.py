@@ -30,9 +30,10 @@ from coordinator.errors import AuthorityMoved, Damaged, NewerFormat, NotAWorkspa
 from coordinator.folders import remove_quietly, remove_tree, write_new
 from coordinator.limits import FORMAT, RECORD_MAX_BYTES
 from coordinator.names import STATE_DIR, new_id
-from coordinator.record.mount import Places, unavailable
+from coordinator.record.mount import Places
 from coordinator.record.primitive import DirectoryPrimitive, SymlinkPrimitive, primitive_named
 from coordinator.record.record import MOUNT
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

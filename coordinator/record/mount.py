@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coordinator.clock import elapsed_max_ms
-from coordinator.errors import BadName, CorruptRecord, NewerFormat, NoRoom, StoreUnavailable
+from coordinator.errors import BadName, CorruptRecord, NewerFormat, StoreUnavailable
 from coordinator.folders import list_surely, make_dirs, remove_quietly
 from coordinator.limits import (
     APPEND_TRIES,
@@ -38,6 +38,7 @@ from coordinator.names import STATE_DIR, STATE_MARK, Resource
 from coordinator.record.collect import Chain, collect_chain, is_position, known_records
 from coordinator.record.record import MOUNT, Record, decode, encode
 from coordinator.record.store import Appended, Beaten
+from coordinator.record.unavailable import NO_ROOM, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,8 +49,7 @@ if TYPE_CHECKING:
     from coordinator.record.primitive import Primitive
 
 _GONE: Final = frozenset({errno.ENOENT, errno.ESTALE, errno.ENOTDIR})
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
-_NOT_DONE: Final = _NO_ROOM | {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMLINK, errno.EINVAL}
+_NOT_DONE: Final = NO_ROOM | {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMLINK, errno.EINVAL}
 
 
 class Places:
@@ -65,19 +65,6 @@ class Places:
     def of(self, resource: Resource, *parts: str) -> str:
         """A path below one resource's state folder."""
         return "/".join((self.resources, resource.state_path, *parts))
-
-
-def unavailable(error: OSError, resource: str, doing: str, *, outcome_unknown: bool = False) -> StoreUnavailable:
-    """What an OSError means to the caller."""
-    kind = NoRoom if error.errno in _NO_ROOM else StoreUnavailable
-    name = errno.errorcode.get(error.errno or 0, "unknown error")
-    where = f" ({error.filename})" if error.filename else ""
-    return kind(
-        f"{doing} {resource!r} failed: {name}: {error.strerror or error}{where}",
-        resource=str(resource),
-        cause=f"{name}: {error.strerror or error}",
-        outcome_unknown=outcome_unknown,
-    )
 
 
 def _corrupt(resource: Resource, path: str, where: str, what: str) -> CorruptRecord:
@@ -420,7 +407,14 @@ class MountStore:
         except OSError as error:
             raise unavailable(error, self._places.resources, "listing the resources of") from error
         named = (Resource.from_state_path(path) for path in found)
-        return [resource for resource in named if self._list(resource).newest]
+        return [resource for resource in named if self._list(resource).newest or self._has_logs(resource)]
+
+    def _has_logs(self, resource: Resource) -> bool:
+        """Whether something was appended that nobody has folded yet: there may be no record before it is."""
+        try:
+            return bool(list_surely(self._files, self._places.resources, self._places.of(resource, "log")))
+        except OSError as error:
+            raise unavailable(error, resource, "listing the logs of") from error
 
     def _walk(self, folder: str, below: str) -> Iterator[str]:
         for name in self._files.listdir(folder):

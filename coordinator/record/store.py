@@ -92,7 +92,7 @@ class Store(Protocol):
         ...
 
     def resources(self) -> Iterable[Resource]:
-        """Every resource that has a record."""
+        """Every resource that has a record, or a log that is to be folded into its first."""
         ...
 
     def close(self) -> None:

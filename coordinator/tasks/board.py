@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, overload
 
+from coordinator.clock import millis_of
 from coordinator.document.board import stats_of, tasks_of, validate
 from coordinator.document.board.queues import matches
 from coordinator.document.tree import Tree, copy_of
@@ -178,14 +179,14 @@ class TaskBoard:
         """
         op = self._access.op(
             "claim",
-            ttl_ms=_millis(ttl, "ttl", TTL_MAX_MS),
+            ttl_ms=millis_of(ttl, "ttl", TTL_MAX_MS),
             count=1 if count is None else count,
             needs=None if needs is None else sorted(_texts(needs, "needs")),
             where=where,
             ids=None if ids is None else list(ids),
         )
         validate(op, self.name)
-        idle = Idle(self._access, op, None if wait is None else _millis(wait, "wait", WAIT_MAX_MS), cancel)
+        idle = Idle(self._access, op, None if wait is None else millis_of(wait, "wait", WAIT_MAX_MS), cancel)
         mark, answer = self._claim(op, idle, op_id)
         tasks = [
             Task(self, self._member, granted, mark=mark, ttl_ms=op["ttl_ms"], on_lost=on_lost)
@@ -231,7 +232,7 @@ class TaskBoard:
             OperationRejected: ``unknown``: there is no such task, or it was never claimed with that epoch.
             StoreUnavailable: A retry is safe; with ``op_id=error.op_id`` if it was ``outcome_unknown``.
         """
-        op = self._access.op("heartbeat", id=task_id, epoch=epoch, ttl_ms=_millis(ttl, "ttl", TTL_MAX_MS))
+        op = self._access.op("heartbeat", id=task_id, epoch=epoch, ttl_ms=millis_of(ttl, "ttl", TTL_MAX_MS))
         return self._access.submit(op, op_id, wait)
 
     def complete(
@@ -283,7 +284,7 @@ class TaskBoard:
         Raises:
             ClaimLost, OperationRejected, StoreUnavailable: As ``heartbeat``.
         """
-        delay_ms = None if delay is None else _millis(delay, "delay", WAIT_MAX_MS)
+        delay_ms = None if delay is None else millis_of(delay, "delay", WAIT_MAX_MS)
         op = self._access.op(
             "fail", id=task_id, epoch=epoch, error=error[:TEXT_MAX_CHARS], retryable=retryable, delay_ms=delay_ms
         )
@@ -340,7 +341,7 @@ class TaskBoard:
         What happens to one task between two looks is told as one change; of a task that was taken out of the document,
         ``status`` is ``deleted``. Ends after ``timeout`` seconds.
         """
-        timeout_ms = None if timeout is None else _millis(timeout, "timeout", WAIT_MAX_MS)
+        timeout_ms = None if timeout is None else millis_of(timeout, "timeout", WAIT_MAX_MS)
         since = self._access.revision()
         return self._changes(since, self._standings(), timeout_ms)
 
@@ -400,16 +401,6 @@ def _own(told: Told) -> Told:
 
 def _standing(told: Told | None) -> tuple[Any, ...] | None:
     return None if told is None else (told["status"], told["holder"], told["epoch"])
-
-
-def _millis(seconds: Any, argument: str, most_ms: int) -> int:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds * 1000 <= most_ms:
-        raise BadValue(
-            f"{argument}={seconds!r} is not a number of seconds up to {most_ms // 1000}",
-            argument=argument,
-            value=seconds,
-        )
-    return round(seconds * 1000)
 
 
 def _texts(given: Iterable[str], argument: str) -> set[str]:

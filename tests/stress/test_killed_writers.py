@@ -94,11 +94,11 @@ def test_every_acknowledged_operation_is_accounted_for_exactly_once(tmp_path: Pa
     (folder / "tasks.json").write_text(json.dumps({"tasks": tasks}))
     Workspace.init(folder, agent="start")
     fleet = Fleet(folder, journal, seed)
-    edits = []
+    edits: list[str] = []
     try:
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            time.sleep(fleet.chance.uniform(0, 0.3))  # noqa: TID251 - the pace of the faults, nothing is waited for
+            time.sleep(fleet.chance.uniform(0, 0.3))
             fleet.harm()
             if fleet.chance.random() < 0.3:
                 edits.append(f"edit-{len(edits)}")
