@@ -1,7 +1,7 @@
 """A state folder stays bounded, in files and in bytes, whatever went through it (P18, P27).
 
-Here with some thousand operations and some hundred short-lived agents; with ``pytest -m slow -s`` with a million and ten
-thousand, the figures printed.
+Here with some thousand operations and some hundred short-lived agents; with ``pytest -m slow -s`` with a million and
+ten thousand, the figures printed.
 """
 
 from __future__ import annotations
