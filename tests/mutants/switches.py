@@ -19,6 +19,7 @@ from coordinator.record.mount import MountStore
 from coordinator.record.primitive import SymlinkPrimitive
 from coordinator.record.record import decode
 from coordinator.record.store import Appended
+from coordinator.record.unavailable import unavailable
 from coordinator.testing import InterceptedFiles
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def own_request_unknown(patch: Patch) -> None:
 
 
 def outcome_never_unknown(patch: Patch) -> None:
-    real = mount.unavailable
+    real = unavailable
     patch.setattr(
         mount, "unavailable", lambda error, resource, doing, **_how: real(error, resource, doing, outcome_unknown=False)
     )
