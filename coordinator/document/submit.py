@@ -265,6 +265,8 @@ class Submissions:
         if record is not None and record.fold is not None:
             try:
                 for at, line in lines.raw_back(record.fold, after=receipt.revision - 1):
+                    if not is_whole(line):
+                        raise LineGoneError(at.name)
                     found = outcome_in(line, receipt.op_id) if at.revision == receipt.revision else None
                     if found is not None and found[4] != AGAIN:
                         return receipt_of(receipt.op_id, found[4], found[5], at.revision, again=True)

@@ -9,14 +9,14 @@ import os
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from coordinator import Workspace
 from coordinator.files import SystemFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from coordinator.clock import Clock
     from coordinator.document.document import Document
@@ -39,7 +39,7 @@ class _Unsynced:
     def sync(self) -> None:
         """No power fails in these tests."""
 
-    def __enter__(self) -> _Unsynced:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,9 +88,7 @@ class World:
     def agent(self, name: str, *, files: Files | None = None, clock: Clock | None = None) -> Document:
         """The document as a fresh process has it."""
         more: dict[str, Any] = {} if clock is None else {"clock": clock}
-        workspace = Workspace(
-            self.folder, agent=name, files=files or self.files, on_event=self.events.append, **more
-        )
+        workspace = Workspace(self.folder, agent=name, files=files or self.files, on_event=self.events.append, **more)
         return workspace.document(NAME)
 
     def logs(self, agent: str = "") -> list[Path]:
@@ -110,7 +108,9 @@ class World:
         return {event.kind for event in self.events}
 
 
-def submit(document: Document, *names: str, wait: float = 0, ids: Sequence[str] | None = None) -> list[OperationReceipt]:
+def submit(
+    document: Document, *names: str, wait: float = 0, ids: Sequence[str] | None = None
+) -> list[OperationReceipt]:
     return document.perform([adding(name) for name in names], ids=ids, wait=wait)
 
 
@@ -134,5 +134,3 @@ def flips(data: bytes, *, every_bit: bool = False) -> Iterator[tuple[int, bytes]
     for at in range(len(data)):
         for bit in range(8) if every_bit else (at * 5 % 8,):
             yield at, data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
-
-

@@ -12,8 +12,7 @@ import random
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from bad_input_support import MUTATING, FailNth
@@ -28,13 +27,19 @@ from coordinator.testing import InterceptedFiles, ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-
-    from coordinator.testing.files import When
+    from coordinator.document.document import Document
+    from coordinator.testing.files import Call, When
 
 SEED: Final = 20260704
 DAY_MS: Final = 24 * 3600 * 1000
-FRAGILE: Final = MUTATING - {"mkdir", "touch", "try_lock", "unlink", "rmdir"} | {"listdir", "readlink", "read", "read_at"}
+FRAGILE: Final = MUTATING - {"mkdir", "touch", "try_lock", "unlink", "rmdir"} | {
+    "listdir",
+    "readlink",
+    "read",
+    "read_at",
+}
 
 
 # ── faults at every call ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -95,9 +100,7 @@ class Day:
 
     def troubles(self, allowed: type[CoordinatorError]) -> Iterator[str]:
         """What is not as it must be."""
-        for step, error in self.errors:
-            if not isinstance(error, allowed):
-                yield f"{step} raised {error!r}"
+        yield from (f"{step} raised {error!r}" for step, error in self.errors if not isinstance(error, allowed))
         if not self.errors:
             yield from self._troubles_of_list("as applied is told", self.world.list(), self.done, [])
         self.hook.armed = False
@@ -110,6 +113,9 @@ class Day:
                 yield f"the retry of {name} is {receipt}"
         everything = [*self.done, *self.durable, *self.unknown]
         yield from self._troubles_of_list("all was tried again", self.world.list(), everything, self.refused)
+        yield from self._troubles_afterwards(everything, bob)
+
+    def _troubles_afterwards(self, everything: list[str], bob: Document) -> Iterator[str]:
         late = self.world.agent("alice")
         for whose, document in (("the same process", self.alice), ("another process", late)):
             if submit(document, whose, wait=WAIT)[0].state != "applied":
@@ -197,9 +203,7 @@ def test_no_room_at_any_call(template: World, tmp_path: Path, code: int, *, onwa
 
 @pytest.mark.parametrize("onwards", [False, True], ids=["once", "and all later ones"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_lost_call_or_a_lost_reply_at_any_call(
-    template: World, tmp_path: Path, when: When, *, onwards: bool
-) -> None:
+def test_a_lost_call_or_a_lost_reply_at_any_call(template: World, tmp_path: Path, when: When, *, onwards: bool) -> None:
     sample = 40 if onwards else 0
     found = troubles_at(
         template, tmp_path, FRAGILE, errno.EIO, when=when, onwards=onwards, allowed=CoordinatorError, sample=sample
@@ -216,7 +220,7 @@ class WriteHalf:
     def __init__(self, world: World, part: int, nth: int) -> None:
         self._world, self._part, self._left = world, part, nth
 
-    def __call__(self, call: Any) -> None:
+    def __call__(self, call: Call) -> None:
         if call.when == "before" and call.op == "write" and "/@/log/alice" in call.path:
             self._left -= 1
             if self._left == 0:
@@ -256,7 +260,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_frame(tmp_path: Path, part: int,
 
 @pytest.mark.parametrize("off_ms", [DAY_MS, -DAY_MS, 400 * DAY_MS, -20_000 * DAY_MS])
 def test_a_clock_that_is_a_day_off(tmp_path: Path, off_ms: int) -> None:
-    """Of an agent that submits, and of one that folds: all is applied, in each log's order, and time never goes back."""
+    """Of one that submits, and of one that folds: all is applied, in each log's order, and time never goes back."""
     world = World.made(tmp_path / "shared")
     import time
 
@@ -433,7 +437,9 @@ def test_a_frame_that_is_whole_and_no_operation_is_told_in_our_own_words(tmp_pat
     assert world.list() == ["alice-1"]
 
 
-@pytest.mark.parametrize("frame", [b'{"open":{}}', b'{"end":{"seq":7}}', b'{"end":{"seq":1}}', b'{"x":1}', b'{"seq":9}'])
+@pytest.mark.parametrize(
+    "frame", [b'{"open":{}}', b'{"end":{"seq":7}}', b'{"end":{"seq":1}}', b'{"x":1}', b'{"seq":9}']
+)
 def test_a_frame_out_of_place(tmp_path: Path, frame: bytes) -> None:
     world = World.made(tmp_path / "shared")
     alice = world.agent("alice")
@@ -486,5 +492,3 @@ def test_the_largest_operations_pass(tmp_path: Path) -> None:
     bob = Workspace(folder, agent="bob").document(NAME)
     fold_all(bob)
     assert bob.read_json() == pads
-
-

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
+from support import an_id
 
 from coordinator.document.fold import Operation
 from coordinator.document.state import NO_BASE, State
-from support import an_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ DOCUMENT: Final = {"n": 0, "list": [1, 2], "map": {"a": {"b": 1}}, "tasks": [{"i
 
 _KEYS = st.sampled_from(["n", "m", "map", "list", "new"])
 _SCALARS = st.sampled_from([None, True, 0, 1, 2**63, 2**70, -1.5, "text", "ö\t\x7f☃", ""])
-_VALUES = st.one_of(_SCALARS, st.just([]), st.just({"a": [1]}), st.lists(_SCALARS, max_size=2))
+_VALUES: st.SearchStrategy[Any] = st.one_of(_SCALARS, st.just([]), st.just({"a": [1]}), st.lists(_SCALARS, max_size=2))
 _PATHS = st.sampled_from(
     ["/n", "/m", "/new", "/list", "/list/0", "/list/1", "/list/-", "/map", "/map/a", "/map/a/b", "/map/c", "/x/y"]
 )
@@ -140,5 +140,3 @@ def everything_of(state: State) -> dict[str, Any]:
         "malformed": state.malformed,
         "last": state.last,
     }
-
-

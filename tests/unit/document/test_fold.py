@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import random
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,6 +19,7 @@ from coordinator.document.state import trim
 from coordinator.errors import NewerFormat
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Iterable, Sequence
 
 DAY_MS = 24 * 3600 * 1000
