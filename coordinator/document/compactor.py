@@ -190,7 +190,8 @@ class Compactor:
         return NewerFormat(f"{unknown.message}; it stands at byte {offset} of {path}", **fields)
 
     def _ready(self, record: Record | None) -> tuple[State, Record | None]:
-        self._state = self._loader.up_to(self._state, record)
+        state, self._state = self._state, None  # what fails half-way is read anew
+        self._state = self._loader.up_to(state, record)
         return self._state, record
 
     def _fold_on(self, state: State, record: Record | None, retire: Collection[str]) -> Folded | None:

@@ -195,9 +195,22 @@ class Loader:
                     break
                 missing, state, record = error, None, newest
                 self.lines.forget()
+            except ValueError as error:
+                raise self._unfit(record, error) from error
         path, revision = str(missing), record.revision if record else 0
         raise CorruptSnapshot(
             f"revision {revision} of {str(self._resource)!r} is missing: {path}",
+            resource=str(self._resource),
+            path=path,
+            revision=revision,
+        )
+
+    def _unfit(self, record: Record | None, error: ValueError) -> CorruptSnapshot:
+        """The error for lines that are whole, and cannot have been made from the content before them."""
+        path = self._member.places.of(self._resource, "fold")
+        revision = record.revision if record else 0
+        return CorruptSnapshot(
+            f"the folds of {str(self._resource)!r} up to revision {revision} do not fit what they change: {error}",
             resource=str(self._resource),
             path=path,
             revision=revision,
