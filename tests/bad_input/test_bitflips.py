@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 SEED: Final = 20260705
 SMALL_BYTES: Final = 260  # files that are altered at every byte
-PLACES: Final = 40  # in larger ones
-THOROUGH: Final = 8  # of these
+PLACES: Final = 20  # in larger ones
+THOROUGH: Final = 4  # of these
 NAMES: Final = ["alice-1", "bob-1", "alice-2", "bob-2", "alice-3", "bob-3"]
 
 

@@ -194,7 +194,7 @@ def troubles_at(
 @pytest.mark.parametrize("onwards", [False, True], ids=["once", "and all later ones"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS], ids=errno.errorcode.get)
 def test_no_room_at_any_call(template: World, tmp_path: Path, code: int, *, onwards: bool) -> None:
-    sample = 0 if code == errno.ENOSPC else 15
+    sample = 10 if code != errno.ENOSPC else 30 if onwards else 0
     found = troubles_at(
         template, tmp_path, MUTATING, code, when="before", onwards=onwards, allowed=NoRoom, sample=sample
     )
@@ -204,7 +204,7 @@ def test_no_room_at_any_call(template: World, tmp_path: Path, code: int, *, onwa
 @pytest.mark.parametrize("onwards", [False, True], ids=["once", "and all later ones"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_lost_call_or_a_lost_reply_at_any_call(template: World, tmp_path: Path, when: When, *, onwards: bool) -> None:
-    sample = 40 if onwards else 0
+    sample = 25 if onwards else 0
     found = troubles_at(
         template, tmp_path, FRAGILE, errno.EIO, when=when, onwards=onwards, allowed=CoordinatorError, sample=sample
     )
