@@ -162,6 +162,11 @@ class _SystemNewFile:
         if descriptor >= 0:
             os.close(descriptor)
 
+    def __del__(self) -> None:
+        """Whoever forgets to close it, as a forked child does its parent's, leaks no descriptor."""
+        with contextlib.suppress(OSError):
+            self.close()
+
     def __enter__(self) -> Self:
         return self
 

@@ -281,3 +281,10 @@ def test_no_descriptor_outlives_a_call(tmp_path: Path, no_open_files_left: None)
     assert lock is not None
     lock.unlock()
     assert stat.S_ISREG(os.stat(path).st_mode)
+
+
+def test_a_file_that_nobody_closed_is_closed_with_the_last_name_of_it(tmp_path: Path, no_open_files_left: None) -> None:
+    """So a fault between opening and closing, or a forked child that drops its parent's file, leaks nothing."""
+    del no_open_files_left
+    for i in range(100):
+        SYSTEM_FILES.create(str(tmp_path / str(i))).write(b"x")
