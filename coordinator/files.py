@@ -16,6 +16,7 @@ What the calls promise, on a local disk and on NFS (figures: measured on Linux N
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat as stat_bits
 import threading
@@ -118,6 +119,10 @@ class Files(Protocol):
 
     def rename(self, old: str, new: str) -> None:
         """Renames; a file replaces a file, a directory only an empty one (ENOTEMPTY else)."""
+        ...
+
+    def exchange(self, one: str, other: str) -> None:
+        """Exchanges two names at once; EINVAL, ENOSYS or EOPNOTSUPP where that cannot be done (NFS, macOS)."""
         ...
 
     def unlink(self, path: str) -> None:
@@ -227,6 +232,10 @@ os.register_at_fork(before=_no_fork.acquire, after_in_parent=_no_fork.release, a
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "overlay"})
 
 
+_AT_FDCWD = -100  # Linux: <fcntl.h>
+_RENAME_EXCHANGE = 2  # Linux: <linux/fs.h>
+
+
 class SystemFiles:
     """The file system of this machine."""
 
@@ -309,6 +318,18 @@ class SystemFiles:
     def rename(self, old: str, new: str) -> None:
         """See Files."""
         os.rename(old, new)
+
+    def exchange(self, one: str, other: str) -> None:
+        """See Files."""
+        import ctypes  # noqa: PLC0415 - for plain files that are replaced, not for leases
+
+        try:
+            renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+        except AttributeError:  # not Linux, or an old libc
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), one) from None
+        if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), one)
 
     def unlink(self, path: str) -> None:
         """See Files."""

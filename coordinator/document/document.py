@@ -13,10 +13,11 @@ from coordinator.document.content import (
     rejection,
     revision_of,
 )
+from coordinator.document.displaced import SETTLE_MS
 from coordinator.document.put import put
 from coordinator.document.snapshot import read_head, sha256_of
 from coordinator.document.upkeep import Upkeep
-from coordinator.document.view import SETTLE_MS, Refreshed, View
+from coordinator.document.view import Refreshed, View
 from coordinator.errors import (
     CoordinatorError,
     NoSuchDocument,

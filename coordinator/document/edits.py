@@ -24,6 +24,7 @@ import orjson
 
 from coordinator.document.conflicts import Became
 from coordinator.document.difference import difference
+from coordinator.document.displaced import SETTLE_MS
 from coordinator.document.fold import APPLIED, Operation
 from coordinator.document.json_text import parse
 from coordinator.document.loaded import Saved, loaded
@@ -31,7 +32,6 @@ from coordinator.document.operations import as_patch, validate
 from coordinator.document.revision import LineGoneError, Lines, dump_json, load_json
 from coordinator.document.snapshot import read_snapshot
 from coordinator.document.tree import copy_of
-from coordinator.document.view import SETTLE_MS
 from coordinator.errors import BadValue, CoordinatorError, MalformedDocument
 from coordinator.events import Event
 from coordinator.folders import list_surely, make_dirs, remove_quietly

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from coordinator.acquire import pause
 from coordinator.clock import elapsed_max_ms
 from coordinator.document.compactor import Compactor, Folded
+from coordinator.document.displaced import SETTLE_MS
 from coordinator.document.operations import as_patch
 from coordinator.document.state import Loader, State
 from coordinator.document.submit import Submissions
-from coordinator.document.view import SETTLE_MS
 from coordinator.errors import BadValue, CoordinatorError, NoSuchDocument, RevisionNotReached, StoreUnavailable
 from coordinator.events import Event
 from coordinator.limits import POLL_MIN_MS, VIEW_BYTES_PER_MS, VIEW_PAUSE_MIN_MS, WATCH_POLL_MAX_MS

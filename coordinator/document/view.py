@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from coordinator.clock import elapsed_max_ms
 from coordinator.document.conflicts import Became, Conflicts, Edit
+from coordinator.document.displaced import SETTLE_MS, put_in_place, removed_on_error
 from coordinator.document.shown import Renderings
 from coordinator.document.snapshot import sha256_of
 from coordinator.errors import BadName
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from coordinator.names import Resource
     from coordinator.record.member import Member
     from coordinator.record.record import Record
-
-# An editor may still be writing: an edit this young is waited for, once, before it is copied.
-SETTLE_MS = 300
 
 
 class Shows(enum.Enum):
@@ -253,7 +251,7 @@ class View:
                 raise _WaitsError
             if not became.is_absorbed:
                 conflicts += self._keep_edit(became.report)
-        return self._replace(record, data)
+        return self._replace(record, data, conflicts)
 
     def _ask(self, record: Record) -> Became | None:
         """What became of the edit that the file shows; None when it shows another by now."""
@@ -352,7 +350,7 @@ class View:
         except OSError as error:
             raise unavailable(error, self._resource, "looking at the plain file of") from error
 
-    def _replace(self, record: Record, data: bytes | None) -> Record | None:
+    def _replace(self, record: Record, data: bytes | None, conflicts: list[str]) -> Record | None:
         """Renders a record's content, the newest if it is not given.
 
         Returns:
@@ -373,7 +371,7 @@ class View:
         if self._has_changed():
             remove_quietly(files, scratch)
             return None
-        self._rename(scratch, self.path)
+        conflicts += put_in_place(self._member, scratch, self.path, self._looked, self._keep_displaced)
         shown = self.facts()
         self._shown = (shown, sha256) if shown and shown.size_bytes == len(data) else None
         self._tell_sidecar(record, sha256, len(data))
@@ -382,7 +380,7 @@ class View:
         return record
 
     def _has_changed(self) -> bool:
-        """Whether the file is another than was looked at: asked as late as can be, what is written later is lost."""
+        """Whether the file is another than was looked at: asked as late as can be (what comes later: displaced.py)."""
         if self._looked is not None and self._looked.kind == "file":
             with contextlib.suppress(OSError):  # opening it asks the server: by a stat alone NFS may tell of it later
                 self._member.files.read_at(self.path, 0, 1)
@@ -410,15 +408,16 @@ class View:
             about["n"] = record.head.n
         path = self._member.places.of(self._resource, "view.json")
         scratch = self._member.write_scratch(json.dumps(about | {"at_ms": record.at_ms}).encode() + b"\n")
-        self._rename(scratch, path)
+        with removed_on_error(self._member.files, scratch):
+            self._member.files.rename(scratch, path)
         self._told = (sha256, self._member.files.stat(path))
 
-    def _rename(self, scratch: str, path: str) -> None:
-        try:
-            self._member.files.rename(scratch, path)
-        except BaseException:
-            remove_quietly(self._member.files, scratch)
-            raise
+    def _keep_displaced(self, data: bytes) -> list[str]:
+        """Keeps what was in the file's place, unless it is ours: somebody else's newer rendering, replaced too late."""
+        record, sha256 = self._member.store.read(self._resource), sha256_of(data)
+        if record is not None and (self._revision_of(sha256, record) or self._is_earlier(sha256)):
+            return []
+        return self._conflicts.keep(data)
 
     def _keep_edit(self, report: bytes = b"") -> list[str]:
         """Copies what somebody wrote into the plain file."""

@@ -237,6 +237,10 @@ class CrashFiles:
                 self._change("rename to", new, target.folder, gained)
                 self._change("rename from", old, source.folder, gone)
 
+    def exchange(self, one: str, other: str) -> None:  # noqa: ARG002 - a seam like any other
+        """See Files. Not to be had here: a rename leaves the same trees."""
+        raise refusal(errno.EINVAL, one)
+
     def unlink(self, path: str) -> None:
         """See Files."""
         with self._guard:

@@ -130,6 +130,10 @@ class InterceptedFiles:
         """See Files."""
         self._run("rename", new, lambda: self._inner.rename(old, new))
 
+    def exchange(self, one: str, other: str) -> None:
+        """See Files. To a hook it is a rename like any other."""
+        self._run("rename", other, lambda: self._inner.exchange(one, other))
+
     def unlink(self, path: str) -> None:
         """See Files."""
         self._run("unlink", path, lambda: self._inner.unlink(path))

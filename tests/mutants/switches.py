@@ -25,10 +25,10 @@ from coordinator.testing import InterceptedFiles
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coordinator.document.view import View
     from coordinator.files import Files
     from coordinator.lease import Dating
     from coordinator.names import Resource
+    from coordinator.record.member import Member
     from coordinator.record.record import Holding, Record
 
 Patch = pytest.MonkeyPatch
@@ -285,27 +285,27 @@ def unverified_content(patch: Patch) -> None:
 
 
 def rewritten_in_place(patch: Patch) -> None:
-    def rename(self: View, scratch: str, path: str) -> None:
-        seam = self._member.files
+    def put(member: Member, scratch: str, path: str, *_: Any) -> list[str]:
+        seam = member.files
         data = seam.read(scratch)
         with open(path, "wb", buffering=0) as file:
             for part in (data[:1], data[1:]):
                 file.write(part)
                 seam.stat(path)  # the moment between two writes
         seam.unlink(scratch)
+        return []
 
-    patch.setattr(view.View, "_rename", rename)
+    patch.setattr(view, "put_in_place", put)
 
 
 def unlinked_first(patch: Patch) -> None:
-    real = view.View._rename
-
-    def rename(self: View, scratch: str, path: str) -> None:
+    def put(member: Member, scratch: str, path: str, *_: Any) -> list[str]:
         if os.path.exists(path):
-            self._member.files.unlink(path)
-        real(self, scratch, path)
+            member.files.unlink(path)
+        member.files.rename(scratch, path)
+        return []
 
-    patch.setattr(view.View, "_rename", rename)
+    patch.setattr(view, "put_in_place", put)
 
 
 def no_repair(patch: Patch) -> None:
