@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         RevisionNotReached,
         StaleFence,
         StoreUnavailable,
+        TableUnusable,
         Unsuitable,
         WorkspaceError,
     )
@@ -112,6 +113,7 @@ __all__ = [
     "RevisionNotReached",
     "StaleFence",
     "StoreUnavailable",
+    "TableUnusable",
     "Task",
     "TaskBoard",
     "Unsuitable",

@@ -129,7 +129,9 @@ class _Acquisition:
 
     def _attempt(self) -> Granted | Refusal:
         """One look; one append if it promises something."""
-        record = self._member.store.read(self._resource)
+        record = self._member.store.remembered(self._resource)
+        if record is None or record.lease or record.waiting:  # else it is tried on what is remembered, at no cost
+            record = self._member.store.read(self._resource)
         self._watch.see(record)
         if record is not None and (record.lease or record.waiting):  # else there is nothing to look at the time for
             look = decide(record, self._request(0, 0), self._watch.readings())

@@ -24,6 +24,7 @@
         ├── NotAWorkspace     no ``.coordinator`` there: run ``coordinator init``
         ├── NewerFormat       made by a newer version of this library
         ├── Unsuitable        the file system lacks something the protocol rests on; says what
+        ├── TableUnusable     the DynamoDB table: missing, of another shape, no permission, another workspace's
         └── AuthorityMoved    another store rules this workspace now (P28, P29)
 
 Errors carry their facts as fields (all plain values, so that every error pickles across processes) and a ``hint``:
@@ -297,6 +298,14 @@ class Unsuitable(WorkspaceError):
     """The file system lacks what the protocol rests on. ``missing`` names each thing that does not work, and how."""
 
     missing: list[str]
+
+
+class TableUnusable(WorkspaceError):
+    """The table cannot be used as it is set up. ``table`` names it, ``cause`` is what the service said."""
+
+    table: str
+    cause: str
+    path: str = ""
 
 
 class AuthorityMoved(WorkspaceError):

@@ -54,6 +54,20 @@ HISTORY_SEGMENT_BYTES: Final = 1 << 20  # a merged segment of this size is left 
 HISTORY_KEEP_MS: Final = 30 * 24 * 3600 * 1000
 HISTORY_MAX_BYTES: Final = 16 << 20  # a resource; the oldest go first
 
+# ── the table (P8) ───────────────────────────────────────────────────────────────────────────────────────────────────
+TABLE_CONNECT_MS: Final = 1000  # DynamoDB answers in milliseconds: what takes longer is lost, and is tried again
+TABLE_READ_MS: Final = 2000
+TABLE_BUDGET_MS: Final = 10_000  # of all tries of one request; a lease's ttl, if that is shorter
+TABLE_PAUSE_MIN_MS: Final = 25  # between two tries; doubled each time, up to
+TABLE_PAUSE_MAX_MS: Final = 1000
+TABLE_DATE_RTT_MS: Final = 1000  # an answer that took longer tells no time
+TABLE_DATE_KEEP_MS: Final = 10_000  # how long the service's time is reckoned from its last answer
+TABLE_SKEW_MS: Final = 2000  # P9: dates are whole seconds, and answers take their time
+TABLE_LIVE_KEEP: Final = 4  # records left in an item by a collection
+TABLE_LIVE_MAX: Final = 16  # a collection is due above this many: an item stays below 2 KB, mostly
+TABLE_HISTORY_RECORDS: Final = 20_000  # archived ones of a resource; the oldest go first
+TABLE_ITEM_MAX_BYTES: Final = 400_000  # AWS: 400 KB, names of attributes included
+
 # ── documents ────────────────────────────────────────────────────────────────────────────────────────────────────────
 DOCUMENT_MAX_BYTES: Final = 64 << 20  # a whole-content commit copies the document; larger files want an artifact
 ORPHAN_KEEP_MS: Final = 7 * 24 * 3600 * 1000  # refused content stays in snap/ this long
@@ -97,6 +111,8 @@ def _assert_relations() -> None:
         "the holder stops trusting before anyone may take over": TRUST_PERCENT < 100 < WATCHED_PERCENT,
         "renewal comes well before the trust ends": RENEW_PERCENT <= 75,
         "a collection leaves fewer than make one due": CHAIN_KEEP * 2 <= CHAIN_MAX,
+        "two readings of the table's clock differ by less than its skew": 1000 + TABLE_DATE_RTT_MS <= TABLE_SKEW_MS,
+        "a collection of an item leaves fewer than make one due": TABLE_LIVE_KEEP * 2 <= TABLE_LIVE_MAX,
         "n, times and sizes fit their digits": TTL_MAX_MS < 10**9 and DOCUMENT_MAX_BYTES < 10**SIZE_DIGITS,
         "a record fits every file system's symlink": RECORD_MAX_BYTES <= 1023,
         # .coordinator/resources/ + the name, every second byte of it an escaped @ + /@/snap/ + the longest file name

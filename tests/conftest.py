@@ -8,8 +8,9 @@ import warnings
 from typing import TYPE_CHECKING
 
 import pytest
+from engines.fixtures import dynamodb, dynamodb_server, moto_engine, moto_server  # noqa: F401 - fixtures
 from hypothesis import HealthCheck, settings
-from support import Party, StoreKind, make_party, memory_kind, mount_kind
+from support import Party, StoreKind, make_party, memory_kind, mount_kind, table_kind
 
 from coordinator import Workspace
 
@@ -28,17 +29,19 @@ settings.register_profile(
 settings.load_profile("coordinator")
 
 # One line joins another store to the contract (tests/contract).
-STORE_KINDS: dict[str, Callable[[Path], StoreKind]] = {
-    "memory": lambda _folder: memory_kind(),
-    "mount-symlink": lambda folder: mount_kind(folder, "symlink"),
-    "mount-directory": lambda folder: mount_kind(folder, "directory"),
+STORE_KINDS: dict[str, Callable[[Path, pytest.FixtureRequest], StoreKind]] = {
+    "memory": lambda _folder, _request: memory_kind(),
+    "mount-symlink": lambda folder, _request: mount_kind(folder, "symlink"),
+    "mount-directory": lambda folder, _request: mount_kind(folder, "directory"),
+    "table-local": lambda _folder, request: table_kind(request.getfixturevalue("dynamodb")),
+    "table-moto": lambda _folder, request: table_kind(request.getfixturevalue("moto_engine")),
 }
 
 
 @pytest.fixture(params=STORE_KINDS)
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> StoreKind:
     """Each store in turn, empty."""
-    return STORE_KINDS[request.param](tmp_path)
+    return STORE_KINDS[request.param](tmp_path, request)
 
 
 @pytest.fixture(params=["symlink", "directory"])

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from engines import fresh_table_name
+
 from coordinator.clock import SYSTEM_CLOCK
 from coordinator.files import SYSTEM_FILES
 from coordinator.names import Resource, new_id
@@ -18,12 +20,17 @@ from coordinator.record.mount import MountStore, Places
 from coordinator.record.primitive import primitive_named
 from coordinator.record.record import Head, Holding, Record
 from coordinator.record.store import Appended
+from coordinator.record.table import TableStore
+from coordinator.record.table_calls import TableCalls
+from coordinator.record.table_setup import create_table
 from coordinator.testing import ManualClock, MemoryStore
 from coordinator.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from engines import Engine
 
     from coordinator.clock import Clock
     from coordinator.events import Event
@@ -128,6 +135,17 @@ def mount_kind(folder: Path, primitive: str) -> StoreKind:
 def memory_kind() -> StoreKind:
     store = MemoryStore()
     return StoreKind("memory", lambda: store)
+
+
+def table_kind(engine: Engine) -> StoreKind:
+    """A table of its own, with every store on a client of its own."""
+    table = fresh_table_name()
+    create_table(TableCalls(table, SYSTEM_CLOCK, client=engine.client()), SYSTEM_CLOCK, protect=False)
+
+    def opened() -> TableStore:
+        return TableStore(TableCalls(table, SYSTEM_CLOCK, client=engine.client), "workspace", SYSTEM_CLOCK)
+
+    return StoreKind(f"table-{engine.name}", opened)
 
 
 def together(*bodies: Callable[[], Any], timeout_seconds: float = 60) -> list[Any]:

@@ -22,7 +22,7 @@ from coordinator.document.snapshot import Draft, sha256_of
 from coordinator.document.state import Base, Loader, State, trim
 from coordinator.errors import CoordinatorError, LeaseHeld, MalformedDocument, NewerFormat, StoreUnavailable
 from coordinator.events import Event
-from coordinator.limits import CHAIN_KEEP, CHAIN_MAX, CHECKPOINT_FILES, CHECKPOINT_MIN_BYTES, FOLD_BATCH_BYTES
+from coordinator.limits import CHECKPOINT_FILES, CHECKPOINT_MIN_BYTES, FOLD_BATCH_BYTES
 from coordinator.log.keep import locate
 from coordinator.log.reader import LogReader, Position, quarantine, remove_logs
 from coordinator.record.agree import Refusal, settle
@@ -384,9 +384,10 @@ class Compactor:
 
     def collect_chain(self, record: Record) -> None:
         """Keeps the chain short (P18); to be called without the turn."""
-        if record.n - record.floor > CHAIN_MAX:
+        store = self._member.store
+        if record.n - record.floor > store.live_max:
             with contextlib.suppress(CoordinatorError):  # the next fold tries again
-                self._member.store.collect(self._resource, self._member.author(), keep=CHAIN_KEEP)
+                store.collect(self._resource, self._member.author(), keep=store.live_keep)
 
     def _tell(self, kind: str, *, holder: str = "", reason: str = "", **detail: Any) -> None:
         name = str(self._resource)

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordinator.errors import CoordinatorError, StoreUnavailable
-from coordinator.limits import CHAIN_KEEP, CHAIN_MAX, DECIDE_TRIES
+from coordinator.limits import DECIDE_TRIES
 from coordinator.record.decide import Author, Decision, Raise, Readings, Refusal, Request, Transition, decide
 from coordinator.record.store import Appended, Beaten
 
@@ -72,10 +72,10 @@ def settle(
     if result is None:
         return decision
     request = ask.request
-    if result.live_records > CHAIN_MAX and request is not None and not isinstance(request, Raise):
+    if result.live_records > store.live_max and request is not None and not isinstance(request, Raise):
         # A collection that fails changes nothing about the request, which stands; the next append tries again.
         with contextlib.suppress(CoordinatorError):
-            store.collect(resource, _collector(request.author), keep=CHAIN_KEEP)
+            store.collect(resource, _collector(request.author), keep=store.live_keep)
     return decision
 
 

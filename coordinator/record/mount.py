@@ -26,6 +26,8 @@ from coordinator.errors import BadName, CorruptRecord, NewerFormat, StoreUnavail
 from coordinator.folders import list_surely, make_dirs, remove_quietly
 from coordinator.limits import (
     APPEND_TRIES,
+    CHAIN_KEEP,
+    CHAIN_MAX,
     LIST_TRIES,
     MOUNT_SKEW_MS,
     N_DIGITS,
@@ -101,6 +103,8 @@ class MountStore:
 
     mode = MOUNT
     skew_ms = MOUNT_SKEW_MS
+    live_keep = CHAIN_KEEP
+    live_max = CHAIN_MAX
 
     def __init__(
         self,
@@ -155,6 +159,10 @@ class MountStore:
             outcome_unknown=False,
             hint="was the workspace restored from a backup under running agents? Stop them and start them anew",
         )
+
+    def remembered(self, resource: Resource) -> Record | None:  # noqa: ARG002 - a seam like any other
+        """See Store: a look is cheap."""
+        return None
 
     def _list(self, resource: Resource) -> _Listing:
         """The newest position, from the directory itself (P6): a name is never probed to see whether it is there."""

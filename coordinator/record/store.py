@@ -36,6 +36,10 @@ class Store(Protocol):
     mode: str
     skew_ms: int
     """How far two readings of ``now_ms`` may be apart from true time's order (P9)."""
+    live_keep: int
+    """How many records a collection leaves."""
+    live_max: int
+    """Above how many a collection is due."""
 
     def read(self, resource: Resource) -> Record | None:
         """The newest record, never older than one that this process has seen; None when there is none.
@@ -44,6 +48,10 @@ class Store(Protocol):
             StoreUnavailable: No answer; nothing is known.
             CorruptRecord, NewerFormat: The newest record cannot be understood.
         """
+        ...
+
+    def remembered(self, resource: Resource) -> Record | None:
+        """The newest record that this process knows, if a look costs more than being wrong; else None. Asks nobody."""
         ...
 
     def append(self, resource: Resource, record: Record, *, durable: bool) -> Appended | Beaten:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from coordinator.clock import SYSTEM_CLOCK
-from coordinator.limits import MOUNT_SKEW_MS, QUEUE_WAIT_MAX_MS
+from coordinator.limits import CHAIN_KEEP, CHAIN_MAX, MOUNT_SKEW_MS, QUEUE_WAIT_MAX_MS
 from coordinator.record.agree import settle
 from coordinator.record.decide import Author, Raise
 from coordinator.record.record import MOUNT, Record, decode, encode
@@ -38,6 +38,8 @@ class MemoryStore:
 
     mode = MOUNT
     skew_ms = MOUNT_SKEW_MS
+    live_keep = CHAIN_KEEP
+    live_max = CHAIN_MAX
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
@@ -50,6 +52,10 @@ class MemoryStore:
         with self._guard:
             chain = self._chains.get(resource)
             return self._decode(resource, chain.live[max(chain.live)]) if chain else None
+
+    def remembered(self, resource: Resource) -> Record | None:  # noqa: ARG002 - a seam like any other
+        """See Store: a look is cheap."""
+        return None
 
     def append(self, resource: Resource, record: Record, *, durable: bool) -> Appended | Beaten:  # noqa: ARG002
         """See Store."""

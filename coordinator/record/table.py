@@ -1,0 +1,371 @@
+"""The store on DynamoDB: one item per resource, one conditional write per append (P8).
+
+What an item looks like stands in table_item.py. Every write has a condition, whose clauses are named here:
+
+    NEW       attribute_not_exists(pk)    the resource's first record in this table, or an archive nobody made yet
+    FOLLOWS   n = :before                 nobody has put a record since the one that this one was decided on
+    THERE     attribute_exists(pk)        an archive that is to be deleted is still there
+
+A refused FOLLOWS is looked into (P7): the item that comes back with the refusal, or that is read after it where the
+engine sends none, tells whether the record that stands at n, or stood there, is one's own: the reply to an earlier try
+was lost, and the SDK, a proxy or this class sent it again.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from coordinator.errors import BadName, StoreUnavailable
+from coordinator.limits import (
+    HISTORY_KEEP_MS,
+    QUEUE_WAIT_MAX_MS,
+    TABLE_BUDGET_MS,
+    TABLE_HISTORY_RECORDS,
+    TABLE_LIVE_KEEP,
+    TABLE_LIVE_MAX,
+    TABLE_SKEW_MS,
+)
+from coordinator.names import Resource
+from coordinator.record import table_item
+from coordinator.record.agree import settle
+from coordinator.record.decide import Author, Raise
+from coordinator.record.record import TABLE, Record
+from coordinator.record.store import Appended, Beaten
+from coordinator.record.table_calls import ConditionFailed, TableCalls, TransactionCanceled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from coordinator.clock import Clock
+    from coordinator.record.table_item import Chained
+
+NEW: Final = "attribute_not_exists(pk)"
+FOLLOWS: Final = "n = :before"
+THERE: Final = "attribute_exists(pk)"
+_SET: Final = "SET n = :n, #record = :record, past = :past"
+_NAMES: Final = {"#record": "record"}
+_OLD_ARCHIVES_LOOKED_AT: Final = 4  # by a collection, which makes one
+
+
+class TableStore:
+    """Records as items of one table. See Store for the contract.
+
+    Args:
+        calls: The table.
+        workspace: The partition key: whose records these are.
+        clock: This machine's clocks, for waiting only.
+    """
+
+    mode = TABLE
+    skew_ms = TABLE_SKEW_MS
+    live_keep = TABLE_LIVE_KEEP
+    live_max = TABLE_LIVE_MAX
+
+    def __init__(self, calls: TableCalls, workspace: str, clock: Clock) -> None:
+        self.calls = calls
+        self.workspace = workspace
+        self._clock = clock
+        self._seen: dict[Resource, Chained] = {}
+        self._guard = threading.Lock()
+        self._turns: dict[Resource, threading.Lock] = {}
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def read(self, resource: Resource) -> Record | None:
+        """See Store. One consistent read."""
+        chained = self._get(resource)
+        return chained.record if chained else None
+
+    def remembered(self, resource: Resource) -> Record | None:
+        """See Store: here a look costs a request."""
+        chained = self._seen.get(resource)
+        return chained.record if chained else None
+
+    def _get(self, resource: Resource) -> Chained | None:
+        answer = self.calls.call(
+            "get_item", f"reading {str(resource)!r}", TABLE_BUDGET_MS, Key=self._key(resource), ConsistentRead=True
+        )
+        return self._take(resource, answer.get("Item"))
+
+    def _key(self, resource: Resource) -> dict[str, Any]:
+        return table_item.key(self.workspace, f"{table_item.RECORD}{resource.state_path}")
+
+    def _take(self, resource: Resource, item: dict[str, Any] | None) -> Chained | None:
+        """What an item says, never older than what this process has seen."""
+        seen = self._seen.get(resource)
+        n = item.get("n", {}).get("N") if item else "0"
+        if item is not None and seen is not None and n == str(seen.record.n) and _text(item) == seen.text:
+            return seen
+        found = table_item.parse(item, resource) if item else None
+        if seen is not None and (found is None or found.record.n < seen.record.n):
+            raise StoreUnavailable(
+                f"the record of {str(resource)!r} went back in the table, from {seen.record.n} to {n}",
+                resource=str(resource),
+                cause="the table shows an older item than before",
+                outcome_unknown=False,
+                hint="was the table restored under running agents? Stop them and start them anew",
+            )
+        return self._remember(resource, found) if found else None
+
+    def _remember(self, resource: Resource, chained: Chained) -> Chained:
+        with self._guard:
+            seen = self._seen.get(resource)
+            if seen is None or seen.record.n < chained.record.n:
+                self._seen[resource] = seen = chained
+            return seen if seen.record.n == chained.record.n else chained
+
+    # ── appending ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def append(self, resource: Resource, record: Record, *, durable: bool) -> Appended | Beaten:  # noqa: ARG002
+        """See Store. One conditional write, which is durable when it is acknowledged."""
+        known = self._ready(resource, record)
+        if isinstance(known, Appended | Beaten):
+            return known
+        update, chained = known
+        try:
+            self.calls.call("update_item", f"appending to {str(resource)!r}", _budget_ms(record), **update)
+        except ConditionFailed as refused:
+            return self._answer(resource, record, refused.item)
+        self._remember(resource, chained)
+        return Appended(record, chained.live)
+
+    def _ready(self, resource: Resource, record: Record) -> tuple[dict[str, Any], Chained] | Appended | Beaten:
+        """The write that puts a record, and what stands after it; or the answer, if it is known already."""
+        if record.n == 1:
+            before, chained = None, table_item.first(record)
+        else:
+            before = self._seen.get(resource)
+            if before is None or before.record.n < record.n - 1:
+                before = self._get(resource)
+            if before is None or before.record.n != record.n - 1:
+                return self._judge(resource, record, before)
+            chained = before.after(record)
+        values = {f":{name}": value for name, value in table_item.values(chained).items()}
+        if before is not None:
+            values[":before"] = {"N": str(before.record.n)}
+        return {
+            "Key": self._key(resource),
+            "UpdateExpression": _SET,
+            "ConditionExpression": NEW if before is None else FOLLOWS,
+            "ExpressionAttributeNames": _NAMES,
+            "ExpressionAttributeValues": values,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }, chained
+
+    def _answer(self, resource: Resource, record: Record, item: dict[str, Any] | None) -> Appended | Beaten:
+        """What a refused append came to (P7)."""
+        try:
+            found = self._take(resource, item) if item else self._get(resource)
+            return self._judge(resource, record, found)
+        except StoreUnavailable as error:
+            error.outcome_unknown = True  # the refusal may have been that of a second try
+            raise
+
+    def _judge(self, resource: Resource, record: Record, found: Chained | None) -> Appended | Beaten:
+        if found is None or found.record.n < record.n:
+            raise StoreUnavailable(
+                f"record {record.n} of {str(resource)!r} follows on nothing that stands in the table",
+                resource=str(resource),
+                cause="the record that it was decided on is gone",
+                outcome_unknown=False,
+                hint="was the table restored, or was the item deleted by hand? Stop the agents and start them anew",
+            )
+        request = found.request_at(record.n)
+        if not request:
+            old = next((one for one in self._archived(resource) if one.n == record.n), None)
+            if old is None:
+                raise StoreUnavailable(
+                    f"whether record {record.n} of {str(resource)!r} was accepted can no longer be told: "
+                    "it was collected while this process stood still",
+                    resource=str(resource),
+                    cause="below the floor, and not in the archive",
+                    outcome_unknown=True,
+                    hint="read the resource anew and see whether the change is there",
+                )
+            return Appended(record, 0) if old.request == record.request else Beaten(found.record)
+        return Appended(record, found.live) if request == record.request else Beaten(found.record)
+
+    def append_together(self, appends: Sequence[tuple[Resource, Record]]) -> list[Appended] | dict[Resource, Record]:
+        """Puts several records, all or none, in one TransactWriteItems.
+
+        Returns:
+            What was appended, in order; or the newest record of each resource for which somebody else came first.
+
+        Raises:
+            StoreUnavailable: As ``append``. A retry of the same records is safe.
+        """
+        items, after = [], []
+        for resource, record in appends:
+            known = self._ready(resource, record)
+            if isinstance(known, Beaten):
+                return {resource: known.current}
+            if isinstance(known, Appended):  # all of them are, then: they were put together
+                return [Appended(one, 0) for _, one in appends]
+            update, chained = known
+            items.append({"Update": {**update, "TableName": self.calls.table}})
+            after.append(chained)
+        budget_ms = min(_budget_ms(record) for _, record in appends)
+        names = ", ".join(str(resource) for resource, _ in appends)
+        try:
+            self.calls.call("transact_write_items", f"leasing {names}", budget_ms, TransactItems=items)
+        except TransactionCanceled as refused:
+            return self._untangle(appends, refused)
+        for (resource, _), chained in zip(appends, after, strict=True):
+            self._remember(resource, chained)
+        return [Appended(record, chained.live) for (_, record), chained in zip(appends, after, strict=True)]
+
+    def _untangle(
+        self, appends: Sequence[tuple[Resource, Record]], refused: TransactionCanceled
+    ) -> list[Appended] | dict[Resource, Record]:
+        beaten: dict[Resource, Record] = {}
+        for (resource, record), (code, item) in zip(appends, refused.reasons, strict=True):
+            if code == "ConditionalCheckFailed":
+                found = self._answer(resource, record, item)
+                if isinstance(found, Appended):  # the reply to an earlier try was lost: it put all of them
+                    return [Appended(one, 0) for _, one in appends]
+                beaten[resource] = found.current
+        return beaten
+
+    # ── the rest of the contract ─────────────────────────────────────────────────────────────────────────────────────
+
+    def make_durable(self, resource: Resource, n: int) -> None:
+        """See Store: what can be read here is durable."""
+
+    def now_ms(self) -> int:
+        """The service's own clock, by the dates of its answers (table_time.py)."""
+        now_ms = self.calls.time.now_ms()
+        if now_ms is not None:
+            return now_ms
+        for _ in range(3):  # answers that took too long tell nothing
+            key = table_item.key(self.workspace, table_item.WORKSPACE)
+            self.calls.call("get_item", "asking the time", TABLE_BUDGET_MS, Key=key, ProjectionExpression="pk")
+            now_ms = self.calls.time.now_ms()
+            if now_ms is not None:
+                return now_ms
+            if self.calls.is_here():  # DynamoDB Local sends no dates, and has this machine's clock
+                return self._clock.now().wall_ns // 1_000_000
+        raise StoreUnavailable(
+            f"the table {self.calls.table!r} does not tell the time: its answers have no date, or take too long",
+            resource=self.calls.table,
+            cause="no usable date",
+            outcome_unknown=False,
+        )
+
+    @contextmanager
+    def turn(self, resource: Resource, *, wait_ms: int | None = None) -> Iterator[bool]:
+        """See Store. Among the threads of this process only: a write that is refused costs others one request."""
+        with self._guard:
+            own = self._turns.setdefault(resource, threading.Lock())
+        has_own = own.acquire(timeout=(QUEUE_WAIT_MAX_MS if wait_ms is None else wait_ms) / 1000)
+        try:
+            yield has_own
+        finally:
+            if has_own:
+                own.release()
+
+    def history(self, resource: Resource) -> list[Record]:
+        """See Store."""
+        known = {record.n: record for record in self._archived(resource)}
+        chained = self._get(resource)
+        if chained is not None:
+            where = f"item {table_item.RECORD}{resource.state_path}"
+            known |= {record.n: record for record in table_item.decode_all(chained.past, resource, where)}
+            known[chained.record.n] = chained.record
+        return [known[n] for n in sorted(known)]
+
+    def _archived(self, resource: Resource) -> list[Record]:
+        found = []
+        for item in self._query(f"{table_item.PAST}{resource.state_path}/"):
+            where = f"item {item['sk']['S']!r}"
+            lines = table_item.unpack(item.get("records", {}).get("B"), resource, where)
+            found += table_item.decode_all(lines, resource, where)
+        return found
+
+    def _query(self, prefix: str, *, limit: int = 0, only: str = "") -> Iterator[dict[str, Any]]:
+        """Items whose sort key begins so, in its order. Consistent."""
+        request: dict[str, Any] = {
+            "KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)",
+            "ExpressionAttributeValues": {":pk": {"S": self.workspace}, ":prefix": {"S": prefix}},
+            "ConsistentRead": True,
+        }
+        if limit:
+            request["Limit"] = limit
+        if only:
+            request["ProjectionExpression"] = only
+        while True:
+            answer = self.calls.call("query", f"listing {prefix}…", TABLE_BUDGET_MS, **request)
+            yield from answer.get("Items", [])
+            if limit or "LastEvaluatedKey" not in answer:
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def collect(self, resource: Resource, author: Author, *, keep: int) -> int:
+        """See Store. What is to leave the item is archived first; the record that raises the floor then drops it."""
+        chained = self._get(resource)
+        if chained is None:
+            return 0
+        floor = chained.record.n - keep + 1
+        old = chained.past[: max(chained.live - keep, 0)]
+        if floor <= chained.record.floor or not old:
+            return 0
+        first_n = chained.record.n - len(chained.past)
+        self._archive(resource, old, first_n)
+        settle(self, resource, lambda _n, _now_ms: Raise(author, floor), known=chained.record)
+        self._drop_old_archives(resource, chained.record.n)
+        return len(old)
+
+    def _archive(self, resource: Resource, lines: Sequence[str], first_n: int) -> None:
+        item = table_item.key(self.workspace, table_item.archive_key(resource, first_n, first_n + len(lines) - 1))
+        item |= {"records": {"B": table_item.pack(lines)}, "at_ms": {"N": str(self.now_ms())}}
+        try:
+            self.calls.call(
+                "put_item", f"archiving {str(resource)!r}", TABLE_BUDGET_MS, Item=item, ConditionExpression=NEW
+            )
+        except ConditionFailed:
+            return  # another collector, or an earlier try of this one: the same records
+
+    def _drop_old_archives(self, resource: Resource, newest_n: int) -> None:
+        too_old_ms = self.now_ms() - HISTORY_KEEP_MS
+        prefix = f"{table_item.PAST}{resource.state_path}/"
+        for item in self._query(prefix, limit=_OLD_ARCHIVES_LOOKED_AT, only="pk, sk, at_ms"):
+            sort_key = item["sk"]["S"]
+            is_many = table_item.last_of(sort_key) < newest_n - TABLE_HISTORY_RECORDS
+            if not is_many and int(item.get("at_ms", {}).get("N", "0")) >= too_old_ms:
+                return
+            try:
+                key = table_item.key(self.workspace, sort_key)
+                self.calls.call(
+                    "delete_item", "dropping old history", TABLE_BUDGET_MS, Key=key, ConditionExpression=THERE
+                )
+            except ConditionFailed:
+                continue  # another collector did
+
+    def resources(self) -> Iterable[Resource]:
+        """See Store."""
+        found: set[Resource] = set()
+        for item in self._query(table_item.RECORD, only="sk"):
+            try:
+                found.add(Resource.from_state_path(item["sk"]["S"].removeprefix(table_item.RECORD)))
+            except BadName:
+                continue  # not of our making
+        return sorted(found)
+
+    def close(self) -> None:
+        """See Store: nothing of this process is in the table."""
+
+    def after_fork(self) -> None:
+        """In a forked child: locks that another thread held at the fork would never be released here."""
+        self._guard = threading.Lock()
+        self._turns = {}
+        self.calls.after_fork()
+
+
+def _text(item: dict[str, Any]) -> str:
+    return str(item.get("record", {}).get("S", ""))
+
+
+def _budget_ms(record: Record) -> int:
+    """How long an append may be tried: a grant or renewal that comes later than its ttl is worth nothing."""
+    return min(record.lease.ttl_ms, TABLE_BUDGET_MS) if record.lease else TABLE_BUDGET_MS
