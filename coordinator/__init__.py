@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         LeaseLost,
         MalformedDocument,
         NewerFormat,
+        NoDirectory,
         NoRoom,
         NoSuchDocument,
         NotAWorkspace,
@@ -53,12 +54,13 @@ if TYPE_CHECKING:
     )
     from coordinator.events import Event
     from coordinator.lease import Lease
+    from coordinator.status import Collected, ResourceStatus
     from coordinator.tasks import NoTask, Task, TaskBoard
-    from coordinator.workspace import Collected, ResourceStatus, Workspace
+    from coordinator.workspace import Workspace
 
 _HOMES = {  # everything else is an error
     "Change": "document.folding",
-    "Collected": "workspace",
+    "Collected": "status",
     "Content": "document.content",
     "Document": "document.document",
     "DocumentLease": "document.lease",
@@ -68,7 +70,7 @@ _HOMES = {  # everything else is an error
     "NoTask": "tasks",
     "OperationReceipt": "document.receipt",
     "Receipt": "document.content",
-    "ResourceStatus": "workspace",
+    "ResourceStatus": "status",
     "Revision": "document.history",
     "Task": "tasks",
     "TaskBoard": "tasks",
@@ -99,6 +101,7 @@ __all__ = [
     "LeaseLost",
     "MalformedDocument",
     "NewerFormat",
+    "NoDirectory",
     "NoRoom",
     "NoSuchDocument",
     "NoTask",

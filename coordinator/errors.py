@@ -24,6 +24,7 @@
         ├── NotAWorkspace     no ``.coordinator`` there: run ``coordinator init``
         ├── NewerFormat       made by a newer version of this library
         ├── Unsuitable        the file system lacks something the protocol rests on; says what
+        ├── NoDirectory       it was opened by its table only, and this needs the directory
         ├── TableUnusable     the DynamoDB table: missing, of another shape, no permission, another workspace's
         └── AuthorityMoved    another store rules this workspace now (P28, P29)
 
@@ -298,6 +299,12 @@ class Unsuitable(WorkspaceError):
     """The file system lacks what the protocol rests on. ``missing`` names each thing that does not work, and how."""
 
     missing: list[str]
+
+
+class NoDirectory(WorkspaceError):
+    """Content lies in the directory, and this workspace was opened without it (by its table only)."""
+
+    default_hint = "open it where the directory is mounted, or ask an agent that has it"
 
 
 class TableUnusable(WorkspaceError):

@@ -173,7 +173,7 @@ class Lease:
                 self.renew()
                 return
             record = self._member.store.read(self._resource)
-            if record is None or record.kind == "sealed" or not self._is_mine(record):
+            if record is None or record.is_closed or not self._is_mine(record):
                 raise self._find_out(record or self._record)
             self._record = record
 
@@ -303,7 +303,7 @@ class Lease:
 
     def _find_out(self, record: Record, why: Why = Why.TAKEN, *, reason: str = "") -> LeaseLost:
         """The error for a lease that is gone, with its successor if there is one; remembered, told and called back."""
-        if record.kind == "sealed":
+        if record.is_closed:
             error = self._error(LeaseLost, "sealed")
         elif self._is_mine(record):
             error = self._error(LeaseLost, reason or str(why))

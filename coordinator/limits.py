@@ -66,7 +66,7 @@ TABLE_SKEW_MS: Final = 2000  # P9: dates are whole seconds, and answers take the
 TABLE_LIVE_KEEP: Final = 4  # records left in an item by a collection
 TABLE_LIVE_MAX: Final = 16  # a collection is due above this many: an item stays below 2 KB, mostly
 TABLE_HISTORY_RECORDS: Final = 20_000  # archived ones of a resource; the oldest go first
-TABLE_ITEM_MAX_BYTES: Final = 400_000  # AWS: 400 KB, names of attributes included
+FLOCK_REFUSED_MS: Final = 5000  # P29: how long flock may be refused before the rule is moved to the table
 
 # ── documents ────────────────────────────────────────────────────────────────────────────────────────────────────────
 DOCUMENT_MAX_BYTES: Final = 64 << 20  # a whole-content commit copies the document; larger files want an artifact

@@ -25,7 +25,8 @@ from coordinator.limits import AGENT_MAX_BYTES, COMPONENT_MAX_BYTES, ID_CHARS, R
 STATE_DIR: Final = ".coordinator"
 STATE_MARK: Final = "@"
 
-_AGENT: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._@+-]*[A-Za-z0-9_+-])?")
+COMPONENT_NAME: Final = re.compile(r"(?=.{1,64}$)[A-Za-z0-9_](?:[A-Za-z0-9._@+-]*[A-Za-z0-9_+-])?")
+_AGENT: Final = COMPONENT_NAME
 _ID: Final = re.compile(rf"[a-z2-7]{{{ID_CHARS}}}")
 _FIVE_BITS: Final = b"abcdefghijklmnopqrstuvwxyz234567" * 8  # a letter for each byte: 256 is a multiple of 32
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")

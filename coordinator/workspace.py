@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from coordinator import acquire as acquiring
@@ -13,15 +12,17 @@ from coordinator.document.lease import DocumentLease
 from coordinator.errors import BadName, BadValue, Damaged, LeaseHeld, NewerFormat, NotAWorkspace
 from coordinator.events import Events
 from coordinator.files import SYSTEM_FILES
-from coordinator.folders import sweep
 from coordinator.lease import resume as resume_lease
-from coordinator.limits import CLOCK_FILE_KEEP_MS, SCRATCH_KEEP_MS, TTL_DEFAULT_MS
-from coordinator.names import STATE_DIR, Resource, default_agent, new_id, parse_agent
+from coordinator.limits import FORMAT, TTL_DEFAULT_MS
+from coordinator.names import Resource, default_agent, parse_agent
+from coordinator.nofiles import NO_FILES
+from coordinator.record.choose import TableOptions, open_mounted, open_unmounted
 from coordinator.record.format import Format, make_workspace, read_format
 from coordinator.record.member import Member
-from coordinator.record.mount import MountStore, Places
-from coordinator.record.primitive import primitive_named
+from coordinator.record.mount import Places
+from coordinator.record.record import MOUNT, TABLE
 from coordinator.record.unavailable import unavailable
+from coordinator.status import Collected, ResourceStatus, damaged, resource_at, status_of, sweep_leftovers
 
 if TYPE_CHECKING:
     import threading
@@ -37,46 +38,20 @@ if TYPE_CHECKING:
     from coordinator.tasks import TaskBoard
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceStatus:
-    """One resource at a glance. Times are the store's clock, Unix milliseconds; ``now_ms`` is when it was looked at.
-
-    ``state`` is ``free``, ``held``, ``detached``, ``over`` (held by one whose time has passed, so that anybody may take
-    it) or ``damaged`` (its newest record cannot be read; ``trouble`` says what and where).
-    """
-
-    resource: str
-    state: str
-    holder: str
-    fence: int
-    since_ms: int
-    until_ms: int
-    waiting: int
-    revision: int
-    size_bytes: int
-    conflicts: int
-    now_ms: int
-    trouble: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """What a collection removed. ``trouble`` names the resources that it left alone, with the reason."""
-
-    resources: int
-    records: int
-    files: int
-    bytes_freed: int
-    trouble: tuple[str, ...] = ()
-
-
 class Workspace:
     """A shared directory, as one agent in one process sees it. Thread-safe; a forked child may go on using it.
 
     Args:
-        directory: A directory that ``Workspace.init`` or ``coordinator init`` has made a workspace.
+        directory: A directory that ``Workspace.init`` or ``coordinator init`` has made a workspace. None: it is not
+            here, and only leases and updates work, through the table.
         agent: Who acts: 1 to 64 ASCII letters, digits, or ``. _ @ + -``. Default: host name and process id.
         on_event: Called with every Event, in the thread where it happens (P14).
+        table: Name or ARN of a DynamoDB table (``coordinator table create``): needed where a table rules, or may come
+            to rule (P29).
+        workspace: Id of a workspace whose directory is not here.
+        region: Of the table; default: the environment's.
+        client: A boto3 DynamoDB client, or a callable that makes one; default: made from the environment.
+        fallback: ``"table"``: move the rule to the table when flock is refused for FLOCK_REFUSED_MS (P29).
         files: The file system; for tests and simulators.
         clock: The clocks; for tests and simulators.
         store: Where records are kept instead of the directory; for tests and simulators.
@@ -84,50 +59,77 @@ class Workspace:
     Raises:
         NotAWorkspace: The directory is none. A mount that is not there looks like this: nothing is made silently.
         NewerFormat: It was made by a newer version.
+        AuthorityMoved: Another store rules than can be reached from here.
+        TableUnusable: The table cannot be used; says why, and what to do.
         BadName: The agent's name.
     """
 
     def __init__(
         self,
-        directory: str | os.PathLike[str],
+        directory: str | os.PathLike[str] | None = None,
         *,
         agent: str | None = None,
         on_event: Callable[[Event], None] | None = None,
+        table: str | None = None,
+        workspace: str | None = None,
+        region: str | None = None,
+        client: Any = None,
+        fallback: str | None = None,
         files: Files = SYSTEM_FILES,
         clock: Clock = SYSTEM_CLOCK,
         store: Store | None = None,
     ) -> None:
         name = parse_agent(agent) if agent is not None else default_agent()
-        places = Places(files.realpath(os.fspath(directory)))
-        self._format = read_format(files, places.root)
-        newer = self._format.newer_for_writers(places.root)
-        if store is None:
-            primitive = primitive_named(self._format.primitive, files, places.scratch)
-            assert primitive is not None  # noqa: S101 - read_format refused an unknown one
-            store = MountStore(places, files, clock, primitive, new_id(), newer=newer)
-        self._member = Member(
-            name, store, files=files, clock=clock, places=places, events=Events(on_event), newer=newer
-        )
+        if fallback not in {None, "table"} or (fallback and (table is None or directory is None)):
+            hint = 'fallback="table" needs a directory and a table'
+            raise BadValue(f"fallback={fallback!r} is not to be had", argument="fallback", value=fallback, hint=hint)
+        options = TableOptions(table, region, client, workspace, falls_back=fallback is not None)
+        events = Events(on_event)
+        places = Places(files.realpath(os.fspath(directory)) if directory is not None else "")
+        newer = None
+        if directory is None:
+            files = NO_FILES
+            store = store or open_unmounted(options, clock, make=False, agent=name)
+            self._format = Format(FORMAT, FORMAT, FORMAT, workspace or "", "", {"mode": TABLE, "epoch": 1}, "", 0)
+        else:
+            self._format = found = read_format(files, places.root)
+            newer = found.newer_for_writers(places.root)
+            store = store or open_mounted(
+                found, places, options, files=files, clock=clock, agent=name, events=events, newer=newer
+            )
+        self._member = Member(name, store, files=files, clock=clock, places=places, events=events, newer=newer)
         self._documents: dict[Resource, Document] = {}
 
     @classmethod
     def init(
         cls,
-        directory: str | os.PathLike[str],
+        directory: str | os.PathLike[str] | None = None,
         *,
         agent: str | None = None,
         primitive: str | None = None,
         on_event: Callable[[Event], None] | None = None,
+        table: str | None = None,
+        workspace: str | None = None,
+        region: str | None = None,
+        client: Any = None,
+        fallback: str | None = None,
         files: Files = SYSTEM_FILES,
         clock: Clock = SYSTEM_CLOCK,
     ) -> Workspace:
         """Makes a directory a workspace, and opens it. One that is one already is just opened.
 
         Args:
-            directory: Must exist: a mount point that is missing must not become a folder on the local disk.
+            directory: Must exist: a mount point that is missing must not become a folder on the local disk. None: the
+                workspace has none, and is known to the table only.
             agent: As for ``Workspace``.
             primitive: ``symlink`` or ``directory``: how records are put (docs/formats.md). Default: what works, probed.
             on_event: As for ``Workspace``.
+            table: The table that rules it from the beginning. Without, or for a workspace that is there already, its
+                directory rules, as long as nobody moves the rule (P28).
+            workspace: Its id, without a directory; else a fresh one is made.
+            region: As for ``Workspace``.
+            client: As for ``Workspace``.
+            fallback: As for ``Workspace``; the directory rules until then.
             files: As for ``Workspace``.
             clock: As for ``Workspace``.
 
@@ -136,6 +138,11 @@ class Workspace:
             Unsuitable: The file system lacks something that the protocol rests on; says what.
             NoRoom, StoreUnavailable: It cannot be written.
         """
+        options: dict[str, Any] = {"table": table, "region": region, "client": client, "fallback": fallback}
+        if directory is None:
+            name = parse_agent(agent) if agent is not None else default_agent()
+            open_unmounted(TableOptions(table, region, client, workspace), clock, make=True, agent=name)
+            return cls(agent=agent, on_event=on_event, workspace=workspace, clock=clock, **options)
         root = files.realpath(os.fspath(directory))
         if primitive not in {None, "symlink", "directory"}:
             raise BadValue(f"{primitive!r} is no primitive", argument="primitive", value=primitive)
@@ -147,14 +154,15 @@ class Workspace:
             ) from None
         except OSError as error:
             raise unavailable(error, root, "opening the directory") from error
-        made = make_workspace(files, root, primitive)
+        mode = TABLE if table is not None and fallback is None else MOUNT
+        made = make_workspace(files, root, primitive, mode=mode)
         if primitive is not None and made.primitive != primitive:
             raise BadValue(
                 f"{root} is a workspace already, with the primitive {made.primitive!r}",
                 argument="primitive",
                 value=primitive,
             )
-        return cls(root, agent=agent, on_event=on_event, files=files, clock=clock)
+        return cls(root, agent=agent, on_event=on_event, files=files, clock=clock, **options)
 
     # ── facts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -316,30 +324,13 @@ class Workspace:
         try:
             return self.status_of(resource)
         except (BadName, Damaged, NewerFormat) as error:
-            now_ms = self._member.store.now_ms()
-            return ResourceStatus(str(resource), "damaged", "", 0, 0, 0, 0, 0, 0, 0, now_ms, str(error))
+            return damaged(self._member, resource, error)
 
     def status_of(self, name: str) -> ResourceStatus:
         """One resource; ``free`` with fence 0 if it was never leased."""
         resource = self._resource(name)
-        record = self._member.store.read(resource)
-        now_ms = self._member.store.now_ms()
-        lease, head = (record.lease, record.head) if record else (None, None)
-        over = lease is not None and now_ms > lease.until_ms + self._member.store.skew_ms
-        state = "free" if lease is None else "over" if over else "detached" if lease.detached else "held"
-        return ResourceStatus(
-            resource=str(resource),
-            state=state,
-            holder=lease.agent if lease else "",
-            fence=lease.fence if lease else 0,
-            since_ms=lease.granted_ms if lease else record.freed_ms if record else 0,
-            until_ms=lease.until_ms if lease else 0,
-            waiting=len(record.waiting) if record else 0,
-            revision=record.revision if record else 0,
-            size_bytes=head.size_bytes if head else 0,
-            conflicts=len(self._document(resource).conflicts()),
-            now_ms=now_ms,
-        )
+        conflicts = len(self._document(resource).conflicts()) if self._member.has_directory else 0
+        return status_of(self._member, resource, conflicts)
 
     def history(self, name: str) -> list[Record]:
         """Every record of a resource that is still known, oldest first (P14): who was granted it, when, and why."""
@@ -359,38 +350,9 @@ class Workspace:
                 trouble.append(str(error))
                 continue
             records, files, freed_bytes = records + done[0], files + done[1], freed_bytes + done[2]
-        files += self._sweep()
+        files += sweep_leftovers(self._member)
         return Collected(len(resources), records, files, freed_bytes, tuple(trouble))
 
-    def _sweep(self) -> int:
-        """Removes what killed processes left: scratch, and clock files (a live process makes its own anew)."""
-        member, now_ms = self._member, self._member.store.now_ms()
-        try:
-            scratch = sweep(member.files, member.places.scratch, now_ms - SCRATCH_KEEP_MS)
-            return scratch + sweep(member.files, member.places.clocks, now_ms - CLOCK_FILE_KEEP_MS)
-        except OSError as error:
-            raise unavailable(error, member.places.state, "sweeping") from error
-
     def _resource(self, name: str) -> Resource:
-        """A user's name in canonical form: two paths to one file must be one lease.
-
-        Raises:
-            BadName: Also when it leads out of the workspace through a symbolic link.
-        """
-        resource = Resource.parse(name)
-        root = self._member.places.root
-        try:
-            real = self._member.files.realpath(f"{root}/{resource}")
-        except OSError as error:
-            raise unavailable(error, resource, "resolving") from error
-        if real == f"{root}/{resource}":
-            return resource
-        if not real.startswith(f"{root}/"):
-            raise BadName(
-                f"{name!r} leads out of the workspace, to {real}, through a symbolic link",
-                name=name,
-                hint="lease a path inside the workspace",
-            )
-        if real.startswith(f"{root}/{STATE_DIR}/") or real == f"{root}/{STATE_DIR}":
-            raise BadName(f"{name!r} leads into the coordinator's own folder, through a symbolic link", name=name)
-        return Resource.parse(real.removeprefix(f"{root}/"))
+        """A user's name in canonical form. BadName."""
+        return resource_at(self._member, name)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coordinator.events import Event
-    from coordinator.workspace import ResourceStatus, Workspace
+    from coordinator.status import ResourceStatus
+    from coordinator.workspace import Workspace
 
 WorkspaceOption = Annotated[
     str | None,

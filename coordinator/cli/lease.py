@@ -30,7 +30,7 @@ from coordinator.errors import BadValue
 
 if TYPE_CHECKING:
     from coordinator.record.record import Record
-    from coordinator.workspace import ResourceStatus
+    from coordinator.status import ResourceStatus
 
 _HISTORY_SHOWN = 10
 

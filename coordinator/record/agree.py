@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordinator.errors import CoordinatorError, StoreUnavailable
 from coordinator.limits import DECIDE_TRIES
 from coordinator.record.decide import Author, Decision, Raise, Readings, Refusal, Request, Transition, decide
+from coordinator.record.record import BLANK
 from coordinator.record.store import Appended, Beaten
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from coordinator.names import Resource
     from coordinator.record.record import Record
-    from coordinator.record.store import Store
+from coordinator.record.store import Store
 
 # Lost with its host, these cost a wait or a place in line, never an acknowledged update: the lease they would have
 # ended or renewed runs out by its ttl, which is all that its holder was promised.
@@ -130,6 +132,8 @@ class _Asking:
         now_ms = self._now_ms()
         self.request = self._request_for((record.n if record else 0) + 1, now_ms)
         watched_ms, held_ms = self._spans(record) if self._spans else Spans()
+        if record is None:  # the first record says which store it was put into
+            record = replace(BLANK, mode=self._store.mode)
         return decide(record, self.request, Readings(now_ms, self._store.skew_ms, watched_ms, held_ms))
 
     def _append(self, decision: Transition) -> Appended | Beaten:

@@ -224,7 +224,7 @@ def decide(record: Record | None, request: Request, readings: Readings) -> Decis
 
 def standing(record: Record, request: Request, readings: Readings) -> Standing:
     """Which column of the table applies."""
-    if record.kind == "sealed":
+    if record.is_closed:
         return Standing.SEALED
     lease = record.lease
     if lease is None:

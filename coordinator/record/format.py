@@ -26,13 +26,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from coordinator import __version__
-from coordinator.errors import AuthorityMoved, Damaged, NewerFormat, NotAWorkspace, Unsuitable
+from coordinator.errors import Damaged, NewerFormat, NotAWorkspace, Unsuitable
 from coordinator.folders import remove_quietly, remove_tree, write_new
 from coordinator.limits import FORMAT, RECORD_MAX_BYTES
 from coordinator.names import STATE_DIR, new_id
 from coordinator.record.mount import Places
 from coordinator.record.primitive import DirectoryPrimitive, SymlinkPrimitive, primitive_named
-from coordinator.record.record import MOUNT
+from coordinator.record.record import MOUNT, TABLE
 from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
@@ -95,14 +95,6 @@ def read_format(files: Files, root: str) -> Format:
             path=path,
             hint="restore that one file: docs/formats.md shows every field; the resources beside it are untouched",
         ) from None
-    if found.authority["mode"] != MOUNT:
-        raise AuthorityMoved(
-            f"the workspace {root} is ruled by the {found.authority['mode']}, not by the directory",
-            path=root,
-            mode=found.authority["mode"],
-            epoch=found.authority["epoch"],
-            hint="this version knows the directory only: upgrade agent-coordinator on this host",
-        )
     return found
 
 
@@ -127,13 +119,14 @@ def _newer(root: str, needs: int, made_by: object, what: str) -> NewerFormat:
     )
 
 
-def make_workspace(files: Files, root: str, primitive: str | None = None) -> Format:
+def make_workspace(files: Files, root: str, primitive: str | None = None, *, mode: str = MOUNT) -> Format:
     """Probes the file system and makes ``root`` a workspace; one that is one already is left as it is.
 
     Args:
         files: The seam.
         root: An existing directory.
         primitive: ``symlink`` or ``directory``; None: the first of the two that works.
+        mode: Which store rules: where it is the table, neither a primitive nor flock has to work here.
 
     Raises:
         Unsuitable: The file system lacks something; says what, and nothing is left behind.
@@ -149,14 +142,14 @@ def make_workspace(files: Files, root: str, primitive: str | None = None) -> For
     except OSError as error:
         raise unavailable(error, root, "making the workspace") from error
     try:
-        chosen = _probe(files, prepared, primitive)
+        chosen = _probe(files, prepared, primitive, mode)
         made = Format(
             format=FORMAT,
             min_reader=FORMAT,
             min_writer=FORMAT,
             workspace_id=new_id(),
             primitive=chosen,
-            authority={"mode": MOUNT, "epoch": 1},
+            authority={"mode": mode, "epoch": 1},
             made_by=f"agent-coordinator {__version__}",
             made_ms=files.touch(f"{prepared}/clock-probe") // 1_000_000,
         )
@@ -200,7 +193,7 @@ def _won_by_another(files: Files, root: str) -> Format:
     return found
 
 
-def _probe(files: Files, folder: str, wanted: str | None) -> str:
+def _probe(files: Files, folder: str, wanted: str | None, mode: str) -> str:
     """Tries each thing that the protocol rests on; returns the primitive."""
     missing: list[str] = []
     notes: list[str] = []
@@ -215,8 +208,11 @@ def _probe(files: Files, folder: str, wanted: str | None) -> str:
                 chosen = candidate.name
     if not chosen:
         missing += notes
+    if mode == TABLE:
+        chosen, missing = chosen or SymlinkPrimitive.name, []
+    trials = {"flock": lambda: _try_lock(files, f"{folder}/lock-probe")} if mode == MOUNT else {}
     for what, trial in (
-        ("flock", lambda: _try_lock(files, f"{folder}/lock-probe")),
+        *trials.items(),
         ("fsync of a file and of a directory", lambda: _try_sync(files, folder)),
         ("setting a file's time to the server's now", lambda: _try_touch(files, f"{folder}/touch-probe")),
     ):

@@ -69,6 +69,11 @@ class Member:
         _members.add(self)
 
     @property
+    def has_directory(self) -> bool:
+        """Whether content can be read and written here: else there is the table only."""
+        return bool(self.places.root)
+
+    @property
     def incarnation(self) -> str:
         """This life of this process; fresh after a fork."""
         pid = os.getpid()

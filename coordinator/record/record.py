@@ -141,6 +141,11 @@ class Record:
         return self.head.revision if self.head else 0
 
     @property
+    def is_closed(self) -> bool:
+        """Whether another store rules the resource from here on (P29, P30): nothing follows on it here."""
+        return self.kind in {"sealed", "moved"}
+
+    @property
     def is_folded(self) -> bool:
         """Whether the newest revision was folded, and not committed whole."""
         return self.head is not None and self.fold is not None and self.fold.revision == self.head.revision

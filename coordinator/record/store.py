@@ -33,13 +33,25 @@ class Beaten(NamedTuple):
 class Store(Protocol):
     """Where records are kept. Thread-safe; usable in a forked child."""
 
-    mode: str
-    skew_ms: int
-    """How far two readings of ``now_ms`` may be apart from true time's order (P9)."""
-    live_keep: int
-    """How many records a collection leaves."""
-    live_max: int
-    """Above how many a collection is due."""
+    @property
+    def mode(self) -> str:
+        """``mount`` or ``table``."""
+        ...
+
+    @property
+    def skew_ms(self) -> int:
+        """How far two readings of ``now_ms`` may be apart from true time's order (P9)."""
+        ...
+
+    @property
+    def live_keep(self) -> int:
+        """How many records a collection leaves."""
+        ...
+
+    @property
+    def live_max(self) -> int:
+        """Above how many a collection is due."""
+        ...
 
     def read(self, resource: Resource) -> Record | None:
         """The newest record, never older than one that this process has seen; None when there is none.

@@ -3,6 +3,8 @@
 What an item looks like stands in table_item.py. Every write has a condition, whose clauses are named here:
 
     NEW       attribute_not_exists(pk)    the resource's first record in this table, or an archive nobody made yet
+    RULES     #mode = :table AND born = :table AND epoch = :first
+                                          no mount can hold records of a name that is not in the table (moving.py)
     FOLLOWS   n = :before                 nobody has put a record since the one that this one was decided on
     THERE     attribute_exists(pk)        an archive that is to be deleted is still there
 
@@ -17,7 +19,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from coordinator.errors import BadName, StoreUnavailable
+from coordinator.errors import AuthorityMoved, BadName, StoreUnavailable
 from coordinator.limits import (
     HISTORY_KEEP_MS,
     QUEUE_WAIT_MAX_MS,
@@ -31,7 +33,7 @@ from coordinator.names import Resource
 from coordinator.record import table_item
 from coordinator.record.agree import settle
 from coordinator.record.decide import Author, Raise
-from coordinator.record.record import TABLE, Record
+from coordinator.record.record import MOUNT, TABLE, Record
 from coordinator.record.store import Appended, Beaten
 from coordinator.record.table_calls import ConditionFailed, TableCalls, TransactionCanceled
 
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 NEW: Final = "attribute_not_exists(pk)"
 FOLLOWS: Final = "n = :before"
 THERE: Final = "attribute_exists(pk)"
+RULES: Final = "#mode = :table AND born = :table AND epoch = :first"
 _SET: Final = "SET n = :n, #record = :record, past = :past"
 _NAMES: Final = {"#record": "record"}
 _OLD_ARCHIVES_LOOKED_AT: Final = 4  # by a collection, which makes one
@@ -56,6 +59,8 @@ class TableStore:
         calls: The table.
         workspace: The partition key: whose records these are.
         clock: This machine's clocks, for waiting only.
+        guarded: There is no directory here whose chains could be sealed: a name is put into the table for the first
+            time only in a workspace that was born there.
     """
 
     mode = TABLE
@@ -63,8 +68,9 @@ class TableStore:
     live_keep = TABLE_LIVE_KEEP
     live_max = TABLE_LIVE_MAX
 
-    def __init__(self, calls: TableCalls, workspace: str, clock: Clock) -> None:
+    def __init__(self, calls: TableCalls, workspace: str, clock: Clock, *, guarded: bool = False) -> None:
         self.calls = calls
+        self._guarded = guarded
         self.workspace = workspace
         self._clock = clock
         self._seen: dict[Resource, Chained] = {}
@@ -123,28 +129,43 @@ class TableStore:
         known = self._ready(resource, record)
         if isinstance(known, Appended | Beaten):
             return known
-        update, chained = known
+        before, chained = known
+        return self._put(resource, record, chained, before)
+
+    def _put(self, resource: Resource, record: Record, chained: Chained, before: Record | None) -> Appended | Beaten:
+        about, update = f"appending to {str(resource)!r}", self._update(resource, chained, before)
         try:
-            self.calls.call("update_item", f"appending to {str(resource)!r}", _budget_ms(record), **update)
+            if before is None and self._guarded:
+                guard = self._ruled_by_table()
+                items = [guard, {"Update": {**update, "TableName": self.calls.table}}]
+                self.calls.call("transact_write_items", about, _budget_ms(record), TransactItems=items)
+            else:
+                self.calls.call("update_item", about, _budget_ms(record), **update)
         except ConditionFailed as refused:
             return self._answer(resource, record, refused.item)
+        except TransactionCanceled as refused:
+            if refused.reasons[0][0] == "ConditionalCheckFailed":
+                raise self._not_here(resource) from None
+            return self._answer(resource, record, refused.reasons[1][1])
         self._remember(resource, chained)
         return Appended(record, chained.live)
 
-    def _ready(self, resource: Resource, record: Record) -> tuple[dict[str, Any], Chained] | Appended | Beaten:
-        """The write that puts a record, and what stands after it; or the answer, if it is known already."""
+    def _ready(self, resource: Resource, record: Record) -> tuple[Record | None, Chained] | Appended | Beaten:
+        """What a record follows on, and what stands after it; or the answer, if it is known already."""
         if record.n == 1:
-            before, chained = None, table_item.first(record)
-        else:
-            before = self._seen.get(resource)
-            if before is None or before.record.n < record.n - 1:
-                before = self._get(resource)
-            if before is None or before.record.n != record.n - 1:
-                return self._judge(resource, record, before)
-            chained = before.after(record)
+            return None, table_item.first(record)
+        before = self._seen.get(resource)
+        if before is None or before.record.n < record.n - 1:
+            before = self._get(resource)
+        if before is None or before.record.n != record.n - 1:
+            return self._judge(resource, record, before)
+        return before.record, before.after(record)
+
+    def _update(self, resource: Resource, chained: Chained, before: Record | None) -> dict[str, Any]:
+        """The one write that puts a record."""
         values = {f":{name}": value for name, value in table_item.values(chained).items()}
         if before is not None:
-            values[":before"] = {"N": str(before.record.n)}
+            values[":before"] = {"N": str(before.n)}
         return {
             "Key": self._key(resource),
             "UpdateExpression": _SET,
@@ -152,7 +173,30 @@ class TableStore:
             "ExpressionAttributeNames": _NAMES,
             "ExpressionAttributeValues": values,
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }, chained
+        }
+
+    def _ruled_by_table(self) -> dict[str, Any]:
+        """The check that goes with a first record."""
+        return {
+            "ConditionCheck": {
+                "TableName": self.calls.table,
+                "Key": table_item.key(self.workspace, table_item.WORKSPACE),
+                "ConditionExpression": RULES,
+                "ExpressionAttributeNames": {"#mode": "mode"},
+                "ExpressionAttributeValues": {":table": {"S": TABLE}, ":first": {"N": "1"}},
+            }
+        }
+
+    def _not_here(self, resource: Resource) -> AuthorityMoved:
+        return AuthorityMoved(
+            f"{str(resource)!r} is not in the table yet, and the workspace {self.workspace!r} has a directory, whose "
+            "chain of it, if there is one, has to be sealed first",
+            path=self.workspace,
+            mode=MOUNT,
+            epoch=0,
+            hint="open the workspace once with its directory and the table: coordinator authority move table, or any "
+            "use of that name",
+        )
 
     def _answer(self, resource: Resource, record: Record, item: dict[str, Any] | None) -> Appended | Beaten:
         """What a refused append came to (P7)."""
@@ -187,6 +231,19 @@ class TableStore:
             return Appended(record, 0) if old.request == record.request else Beaten(found.record)
         return Appended(record, found.live) if request == record.request else Beaten(found.record)
 
+    def put_over(self, resource: Resource, record: Record, before: Record | None) -> Appended | Beaten:
+        """Puts a record with which a resource comes from the mount, or goes to it (moving.py): its n may leave a gap.
+
+        What stood in the item is archived first.
+        """
+        old = self._get(resource)
+        if (old.record if old else None) != before:
+            assert old is not None  # noqa: S101 - an item is never deleted
+            return Beaten(old.record)
+        if old is not None:
+            self._archive(resource, (*old.past, old.text), old.record.n - len(old.past))
+        return self._put(resource, record, table_item.first(record), before)
+
     def append_together(self, appends: Sequence[tuple[Resource, Record]]) -> list[Appended] | dict[Resource, Record]:
         """Puts several records, all or none, in one TransactWriteItems.
 
@@ -203,8 +260,8 @@ class TableStore:
                 return {resource: known.current}
             if isinstance(known, Appended):  # all of them are, then: they were put together
                 return [Appended(one, 0) for _, one in appends]
-            update, chained = known
-            items.append({"Update": {**update, "TableName": self.calls.table}})
+            before, chained = known
+            items.append({"Update": {**self._update(resource, chained, before), "TableName": self.calls.table}})
             after.append(chained)
         budget_ms = min(_budget_ms(record) for _, record in appends)
         names = ", ".join(str(resource) for resource, _ in appends)

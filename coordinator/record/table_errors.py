@@ -89,9 +89,7 @@ def told(error: Exception, about: str, table: str, region: str, *, outcome_unkno
         return TableUnusable(message, table=table, cause=cause, hint=hint)
     hint = "try again; the table may be throttled, or the network slow"
     if code in _NEVER_SENT:
-        hint = (
-            f"is {region!r} the right region? Is there a way to DynamoDB from here (in a VPC, a gateway endpoint)?"
-        )
+        hint = f"is {region!r} the right region? Is there a way to DynamoDB from here (in a VPC, a gateway endpoint)?"
     return StoreUnavailable(
         f"the table {table!r} did not answer ({about}): {cause}",
         resource=about,
