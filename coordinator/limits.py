@@ -82,6 +82,13 @@ FRAME_MAX_BYTES: Final = 1 << 20  # the JSON of one frame
 SEGMENT_BYTES: Final = 64 << 10  # a segment of a log before the next one is begun
 LOG_TRIES: Final = 3  # segments begun for one append, after errors
 
+# ── the inbox (log/inbox.py) ─────────────────────────────────────────────────────────────────────────────────────────
+INBOX_FRAME_MAX_BYTES: Final = 64 << 10  # an operation that goes through the table
+INBOX_MAX_BYTES: Final = 192 << 10  # of one writer's, that wait to be folded: an item has 400 KB (AWS)
+INBOX_POLL_MS: Final = 200  # how often one compactor looks
+INBOX_ASK_MIN_MS: Final = 50  # a writer's first pause before it asks for its outcomes; grows by half each time, up to
+INBOX_ASK_MAX_MS: Final = 1000
+
 # ── folds (P24 to P27) ───────────────────────────────────────────────────────────────────────────────────────────────
 FOLD_FILE_BYTES: Final = 1 << 20  # a file of fold lines before the next one is begun
 FOLD_TRIES: Final = 3  # new files begun for one line, after errors

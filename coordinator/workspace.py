@@ -16,7 +16,7 @@ from coordinator.lease import resume as resume_lease
 from coordinator.limits import FORMAT, TTL_DEFAULT_MS
 from coordinator.names import Resource, default_agent, parse_agent
 from coordinator.nofiles import NO_FILES
-from coordinator.record.choose import TableOptions, open_mounted, open_unmounted
+from coordinator.record.choose import TableOptions, open_mounted, open_unmounted, table_of
 from coordinator.record.format import Format, make_workspace, read_format
 from coordinator.record.member import Member
 from coordinator.record.mount import Places
@@ -97,7 +97,9 @@ class Workspace:
             store = store or open_mounted(
                 found, places, options, files=files, clock=clock, agent=name, events=events, newer=newer
             )
-        self._member = Member(name, store, files=files, clock=clock, places=places, events=events, newer=newer)
+        self._member = Member(
+            name, store, files=files, clock=clock, places=places, events=events, newer=newer, table=table_of(store)
+        )
         self._documents: dict[Resource, Document] = {}
 
     @classmethod

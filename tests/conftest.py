@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import pytest
-from engines.fixtures import dynamodb, dynamodb_server, moto_engine, moto_server  # noqa: F401 - fixtures
+from engines.fixtures import dynamodb, dynamodb_server, fault_proxy, moto_engine, moto_server  # noqa: F401 - fixtures
 from hypothesis import HealthCheck, settings
 from support import Party, StoreKind, make_party, memory_kind, mount_kind, table_kind
 

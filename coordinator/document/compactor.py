@@ -15,6 +15,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from coordinator.clock import Instant, elapsed_max_ms, elapsed_min_ms
+from coordinator.document.drain import Drain
 from coordinator.document.fold import APPLIED, REJECTED, fold, order, parse
 from coordinator.document.retire import remove_orphans, silent_logs
 from coordinator.document.revision import FoldLog, Line, LineAt, encode_line
@@ -101,6 +102,7 @@ class Compactor:
         self._loader = Loader(member, resource)
         self._reader = LogReader(member, resource)
         self._log = FoldLog(member, resource)
+        self._drain = Drain(member, resource, member.table) if member.table is not None else None
         self.guard = threading.RLock()
         self._state: State | None = None
         self._asked: tuple[Instant, int] | None = None
@@ -198,15 +200,23 @@ class Compactor:
         holder = self._holder(record)
         if holder:
             return Folded(waiting_for=holder, record=record)
-        batch = self._reader.read(state.positions, max_bytes=FOLD_BATCH_BYTES)
+        inbox = self._drain.look(state.positions) if self._drain else []
+        batch = self._reader.read(state.mounted(), max_bytes=FOLD_BATCH_BYTES)
         if batch.damaged and self._member.store.read(self._resource) != record:
             return None  # what seems damaged may be what somebody who was ahead has deleted
-        logs = [parse(new.payloads, new.after.agent, new.after.incarnation) for new in batch.logs]
+        read = [(new.payloads, new.after) for new in batch.logs] + [(new.payloads, new.after) for new in inbox]
+        logs = [parse(payloads, after.agent, after.incarnation) for payloads, after in read]
         edits = self._edits(state, record) if record is not None else ()
         now_ms = max(self.now_ms(), state.at_ms)
         sequence = order([*logs, edits], floor_ms=state.at_ms, now_ms=now_ms)
         positions = self._positions(state, batch, retire)
+        gone = [name for name in batch.absent if name not in positions and state.positions[name].state != "open"]
+        if self._drain:
+            positions |= self._drain.moved(state.positions)
+            gone += self._drain.gone(state.positions)
         if not sequence and not positions:
+            if self._drain:
+                self._drain.answer(record.fold if record else None, state.ids)
             return Folded(record=record)
         if record is None or record.head is None:  # a plain file that was never committed is what they are about
             record = self._adopt(record)
@@ -214,7 +224,6 @@ class Compactor:
                 return None
         self._mark = state.tree.mark()
         outcomes = fold(state, sequence, now_ms=now_ms, known=self._known(state, sequence))
-        gone = [name for name in batch.absent if name not in positions and state.positions[name].state != "open"]
         advanced = {
             name: position.segment
             for name, position in positions.items()
@@ -287,6 +296,8 @@ class Compactor:
         at = LineAt(revision, *_place(place), sha256_of(line))
         self._take(state, body, at, plan)
         self._published_line = (at.place, line)
+        if self._drain:
+            self._drain.answer(at.place, state.ids, plan.outcomes, revision)
         return self._published(plan, decision.record, revision)._replace(checkpoint=draft is not None)
 
     def _settle(self, record: Record | None, line: bytes, place: FoldAt) -> Any:
@@ -372,7 +383,9 @@ class Compactor:
                 return 0
             try:
                 now_ms = self._member.store.now_ms()
-                silent = silent_logs(self._member, self._resource, state.positions.values(), now_ms)
+                if self._drain and self._drain.fence_silent(state.positions, now_ms):
+                    self.fold_once()
+                silent = silent_logs(self._member, self._resource, state.mounted().values(), now_ms)
                 remove_orphans(self._member, self._resource, state.positions, now_ms)
             except OSError as error:
                 raise unavailable(error, self._resource, "looking for silent logs of") from error

@@ -5,25 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from coordinator.clock import millis_of
-from coordinator.document.content import (
-    Content,
-    Receipt,
-    check_size,
-    parse_json,
-    rejection,
-    revision_of,
-)
+from coordinator.document.content import Content, Receipt, check_size, parse_json, rejection, revision_of
 from coordinator.document.displaced import SETTLE_MS
-from coordinator.document.put import put
+from coordinator.document.put import put, refuse_unread
 from coordinator.document.snapshot import read_head, sha256_of
 from coordinator.document.upkeep import Upkeep
 from coordinator.document.view import Refreshed, View
-from coordinator.errors import (
-    CoordinatorError,
-    NoSuchDocument,
-    RevisionConflict,
-    StoreUnavailable,
-)
+from coordinator.errors import CoordinatorError, NoSuchDocument, RevisionConflict, StoreUnavailable
 from coordinator.events import Event
 from coordinator.limits import CHAIN_KEEP, UPDATE_WAIT_DEFAULT_MS
 from coordinator.names import new_id, parse_id
@@ -33,10 +21,12 @@ if TYPE_CHECKING:
 
     from coordinator.document.compactor import Folded
     from coordinator.document.conflicts import Became, Edit
+    from coordinator.document.distant import DistantSubmissions
     from coordinator.document.edits import Edits
     from coordinator.document.folding import Change, Folding
     from coordinator.document.history import Revision
     from coordinator.document.receipt import OperationReceipt
+    from coordinator.document.submit import Submissions
     from coordinator.names import Resource
     from coordinator.record.member import Member
     from coordinator.record.record import Record
@@ -59,6 +49,7 @@ class Document:
         self._last: Content | None = None  # the newest content read or committed here: not read twice
         self._upkeep = Upkeep(member, resource)
         self._logs: Folding | None = None
+        self._distant: DistantSubmissions | None = None
 
     @property
     def name(self) -> str:
@@ -283,9 +274,7 @@ class Document:
         fresh = [new_id() for _ in operations]
         wanted = [parse_id(op_id) for op_id in ids] if ids else fresh
         try:
-            return self._folding.submissions.submit(
-                operations, wanted, wait_ms=millis_of(wait, "wait"), again=bool(ids)
-            )
+            return self._submissions.submit(operations, wanted, wait_ms=millis_of(wait, "wait"), again=bool(ids))
         except StoreUnavailable as error:
             error.op_id = wanted[0]
             raise
@@ -326,9 +315,21 @@ class Document:
 
     def close(self) -> None:
         """Ends this process's log, and brings the plain file up to date. Safe to call twice."""
-        logs, self._logs = self._logs, None
-        if logs is not None:
-            logs.close()
+        ways, self._logs, self._distant = (self._logs, self._distant), None, None
+        for way in ways:
+            if way is not None:
+                way.close()
+
+    @property
+    def _submissions(self) -> Submissions | DistantSubmissions:
+        """This process's own log; or the inbox, where the directory is not here."""
+        if self._member.has_directory:
+            return self._folding.submissions
+        if self._distant is None:
+            from coordinator.document.distant import DistantSubmissions  # noqa: PLC0415 - only without a directory
+
+            self._distant = DistantSubmissions(self._member, self._resource)
+        return self._distant
 
     @property
     def _folding(self) -> Folding:
@@ -381,15 +382,7 @@ class Document:
         found = self._view.read()
         if found is None:
             return 0
-        last = self._last
-        if last is None or last.revision != 0 or last.sha256 != sha256_of(found):
-            raise RevisionConflict(
-                f"there is a plain file {self.name!r} that was never committed, and it is not what this change "
-                "was made from",
-                resource=self.name,
-                expected=0,
-                current=0,
-            )
+        refuse_unread(found, self._last, self.name)
         return self._put(found, record, 0, "adopted").revision
 
     def plain_file(self) -> bytes | None:

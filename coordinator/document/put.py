@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from coordinator.acquire import moved_error
 from coordinator.document.content import revision_conflict
-from coordinator.document.snapshot import Draft
-from coordinator.errors import CoordinatorError, LeaseHeld, StoreUnavailable
+from coordinator.document.snapshot import Draft, sha256_of
+from coordinator.errors import CoordinatorError, LeaseHeld, RevisionConflict, StoreUnavailable
 from coordinator.events import Event
 from coordinator.record.agree import Refusal, settle
 from coordinator.record.decide import Put, Why
 
 if TYPE_CHECKING:
+    from coordinator.document.content import Content
     from coordinator.names import Resource
     from coordinator.record.member import Member
     from coordinator.record.record import Record
@@ -87,3 +88,18 @@ def _refused(member: Member, resource: Resource, refusal: Refusal, if_revision: 
         waited_ms=0,
         hint="commit under the lease, or wait for its end",
     )
+
+
+def refuse_unread(found: bytes, last: Content | None, name: str) -> None:
+    """Refuses a first commit over a plain file that was never committed, and is not what the caller has read.
+
+    Raises:
+        RevisionConflict: See above. Nothing was changed.
+    """
+    if last is None or last.revision != 0 or last.sha256 != sha256_of(found):
+        raise RevisionConflict(
+            f"there is a plain file {name!r} that was never committed, and it is not what this change was made from",
+            resource=name,
+            expected=0,
+            current=0,
+        )

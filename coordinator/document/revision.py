@@ -316,3 +316,22 @@ class Lines:
 
 def _place_of(place: FoldAt) -> tuple[str, int, int, int]:
     return place.incarnation, place.file, place.offset, place.size_bytes
+
+
+def decided_at(lines: Lines, newest: FoldAt | None, op_id: str, revision: int) -> tuple[str, Any] | None:
+    """What the line of a revision says of an operation that was decided there: outcome and info.
+
+    None: that line is collected, and only what the state remembers is known.
+    """
+    if newest is None:
+        return None
+    try:
+        for at, line in lines.raw_back(newest, after=revision - 1):
+            if not is_whole(line):
+                raise LineGoneError(at.name)
+            found = outcome_in(line, op_id) if at.revision == revision else None
+            if found is not None and found[4] != "again":
+                return found[4], found[5]
+    except LineGoneError:
+        pass
+    return None

@@ -15,9 +15,12 @@ from coordinator.document.tree import SIDE, VALUE, Tree
 from coordinator.errors import CorruptSnapshot, MalformedDocument
 from coordinator.limits import IDS_MAX, LIST_TRIES
 from coordinator.log.reader import Position
+from coordinator.log.walk import INBOX_SEGMENT
 from coordinator.record.record import Head
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from coordinator.document.revision import Line
     from coordinator.names import Resource
     from coordinator.record.member import Member
@@ -78,6 +81,12 @@ class State:
     def value(self) -> Any:
         """The content."""
         return self.tree.value
+
+    def mounted(self) -> Mapping[str, Position]:
+        """The positions in logs on the mount; those in the inbox are another's business."""
+        if all(position.segment != INBOX_SEGMENT for position in self.positions.values()):
+            return self.positions
+        return {name: at for name, at in self.positions.items() if at.segment != INBOX_SEGMENT}
 
     @property
     def is_nothing(self) -> bool:

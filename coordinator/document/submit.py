@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 from coordinator.clock import elapsed_max_ms
 from coordinator.document.fold import AGAIN, EXACT
 from coordinator.document.receipt import DURABLE, OperationReceipt, receipt_of, receipt_without_details
-from coordinator.document.revision import LineGoneError, Lines, dump_json, is_fenced_in, is_whole, outcome_in
+from coordinator.document.revision import (
+    LineGoneError,
+    Lines,
+    decided_at,
+    dump_json,
+    is_fenced_in,
+    is_whole,
+    outcome_in,
+)
 from coordinator.document.state import Loader
 from coordinator.errors import StoreUnavailable
 from coordinator.events import Event
@@ -162,13 +170,11 @@ class Submissions:
     def _append(self, pending: _Pending, operations: Sequence[dict[str, Any]], *, again: bool) -> None:
         at_ms = self._member.clock.now().wall_ns // 1_000_000
         wanted = {*pending.missing}
-        entries = []
-        for op_id, op in zip(pending.ids, operations, strict=True):
-            if op_id in wanted:
-                frame = {"id": op_id, "at": at_ms, "op": op}
-                if again:
-                    frame["again"] = True
-                entries.append(_encode(frame))
+        entries = [
+            payload_of(op_id, op, at_ms, again=again)
+            for op_id, op in zip(pending.ids, operations, strict=True)
+            if op_id in wanted
+        ]
         written = self._writer.append(entries, sync=pending.is_synced)
         pending.incarnation, pending.fenced = written.incarnation, False
 
@@ -261,23 +267,20 @@ class Submissions:
     def _first(self, receipt: OperationReceipt) -> OperationReceipt:
         """The receipt of the first time, for an operation that was tried again."""
         record = self._read()
-        lines = Lines(self._member, self._resource)
-        if record is not None and record.fold is not None:
-            try:
-                for at, line in lines.raw_back(record.fold, after=receipt.revision - 1):
-                    if not is_whole(line):
-                        raise LineGoneError(at.name)
-                    found = outcome_in(line, receipt.op_id) if at.revision == receipt.revision else None
-                    if found is not None and found[4] != AGAIN:
-                        return receipt_of(receipt.op_id, found[4], found[5], at.revision, again=True)
-            except LineGoneError:
-                pass  # too old: only the outcome is known
+        newest = record.fold if record else None
+        found = decided_at(Lines(self._member, self._resource), newest, receipt.op_id, receipt.revision)
+        if found is not None:
+            return receipt_of(receipt.op_id, *found, receipt.revision, again=True)
         return receipt_without_details(receipt.op_id, str(receipt.result), receipt.revision)
 
 
-def _encode(frame: dict[str, Any]) -> bytes:
+def payload_of(op_id: str, op: dict[str, Any], at_ms: int, *, again: bool) -> bytes:
+    """An operation as the JSON of a frame, without its seq."""
+    frame = {"id": op_id, "at": at_ms, "op": op}
+    if again:
+        frame["again"] = True
     text, is_exact = dump_json(frame)
     return text[:-1] + b"," + EXACT + b"}" if is_exact else text
 
 
-__all__ = ["DURABLE", "OperationReceipt", "Submissions"]
+__all__ = ["DURABLE", "OperationReceipt", "Submissions", "payload_of"]

@@ -33,6 +33,7 @@ OPEN: Final = "open"
 FENCED: Final = "fenced"
 ENDED: Final = "ended"
 QUARANTINED: Final = "quarantined"
+INBOX_SEGMENT: Final = 0  # of a position in the inbox (inbox.py); a log's segments begin at 1
 
 _CHUNK_BYTES: Final = 128 << 10  # a segment at a time, mostly
 _REST_MAX_BYTES: Final = 64 << 20  # looked through for valid frames behind a hole

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from coordinator.record.format import Format
     from coordinator.record.mount import Places
     from coordinator.record.store import Store
+    from coordinator.record.table import TableStore
     from coordinator.record.table_calls import TableCalls
 
 
@@ -92,6 +93,12 @@ def open_mounted(
     store = FailoverStore(mount, table, fresh, agent=agent, clock=clock, events=events, falls_back=options.falls_back)
     _learn_if_it_can(store)
     return store
+
+
+def table_of(store: Store) -> TableStore | None:
+    """The table that a store is, or has."""
+    found: Any = getattr(store, "table", store)
+    return found if hasattr(found, "calls") else None
 
 
 def _learn_if_it_can(store: FailoverStore) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coordinator.files import Files
     from coordinator.record.mount import Places
     from coordinator.record.store import Store
+    from coordinator.record.table import TableStore
 
 
 class AfterFork(Protocol):
@@ -43,6 +44,7 @@ class Member:
         events: Where events go.
         guard: For what is made once in a process.
         newer: The error for every write, when the workspace may be read by this version but not written.
+        table: The table, if there is one, whichever store rules: for the inbox.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Member:
         places: Places,
         events: Events,
         newer: NewerFormat | None = None,
+        table: TableStore | None = None,
     ) -> None:
         self.agent = agent
         self.store = store
@@ -63,6 +66,7 @@ class Member:
         self.places = places
         self.events = events
         self.newer = newer
+        self.table = table
         self._life = (os.getpid(), new_id())
         self.guard = threading.Lock()
         self._also: weakref.WeakSet[AfterFork] = weakref.WeakSet()

@@ -334,13 +334,13 @@ class TableStore:
 
     def _archived(self, resource: Resource) -> list[Record]:
         found = []
-        for item in self._query(f"{table_item.PAST}{resource.state_path}/"):
+        for item in self.query(f"{table_item.PAST}{resource.state_path}/"):
             where = f"item {item['sk']['S']!r}"
             lines = table_item.unpack(item.get("records", {}).get("B"), resource, where)
             found += table_item.decode_all(lines, resource, where)
         return found
 
-    def _query(self, prefix: str, *, limit: int = 0, only: str = "") -> Iterator[dict[str, Any]]:
+    def query(self, prefix: str, *, limit: int = 0, only: str = "") -> Iterator[dict[str, Any]]:
         """Items whose sort key begins so, in its order. Consistent."""
         request: dict[str, Any] = {
             "KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)",
@@ -386,7 +386,7 @@ class TableStore:
     def _drop_old_archives(self, resource: Resource, newest_n: int) -> None:
         too_old_ms = self.now_ms() - HISTORY_KEEP_MS
         prefix = f"{table_item.PAST}{resource.state_path}/"
-        for item in self._query(prefix, limit=_OLD_ARCHIVES_LOOKED_AT, only="pk, sk, at_ms"):
+        for item in self.query(prefix, limit=_OLD_ARCHIVES_LOOKED_AT, only="pk, sk, at_ms"):
             sort_key = item["sk"]["S"]
             is_many = table_item.last_of(sort_key) < newest_n - TABLE_HISTORY_RECORDS
             if not is_many and int(item.get("at_ms", {}).get("N", "0")) >= too_old_ms:
@@ -402,7 +402,7 @@ class TableStore:
     def resources(self) -> Iterable[Resource]:
         """See Store."""
         found: set[Resource] = set()
-        for item in self._query(table_item.RECORD, only="sk"):
+        for item in self.query(table_item.RECORD, only="sk"):
             try:
                 found.add(Resource.from_state_path(item["sk"]["S"].removeprefix(table_item.RECORD)))
             except BadName:

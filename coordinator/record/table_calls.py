@@ -23,7 +23,7 @@ from coordinator.limits import (
     TABLE_PAUSE_MIN_MS,
     TABLE_READ_MS,
 )
-from coordinator.record.table_errors import NOT_NOW, is_of_the_network, may_have_landed, told
+from coordinator.record.table_errors import NOT_NOW, is_of_the_network, may_have_landed, refuse_cut_reply, told
 from coordinator.record.table_time import ServiceTime
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class TableCalls:
         self._clock = clock
         self._given = client
         self._client = None if callable(client) else client
+        self._watched: Any = None  # the client whose replies are looked at before they are believed
         self._pid = os.getpid()
         self._guard = threading.Lock()
         self.time = ServiceTime(clock)
@@ -89,6 +90,9 @@ class TableCalls:
             with self._guard:
                 if self._client is None or self._pid != os.getpid():
                     self._client, self._pid = self._fresh(), os.getpid()
+        if self._watched is not self._client:
+            self._client.meta.events.register("before-parse.dynamodb", refuse_cut_reply, unique_id=__name__)
+            self._watched = self._client
         return self._client
 
     def _fresh(self) -> Any:
@@ -179,7 +183,7 @@ class TableCalls:
             if not is_of_the_network(error):
                 raise self._told(error, about, landed=landed) from error
             return
-        code = answer.get("Error", {}).get("Code", "")
+        code = str(answer.get("Error", {}).get("Code", ""))
         if code == "ConditionalCheckFailedException":
             raise ConditionFailed(answer.get("Item")) from None
         if code == "TransactionCanceledException":
@@ -188,7 +192,8 @@ class TableCalls:
                 raise TransactionCanceled(reasons) from None
             return  # a conflict with another transaction, or throttled: nothing was written
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code not in NOT_NOW and status < _SERVER_ERROR:
+        # (a code of digits only is a refusal whose text was lost: what it said is not known)
+        if code not in NOT_NOW and status < _SERVER_ERROR and not code.isdecimal():
             raise self._told(error, about, landed=landed) from error
 
     def _told(self, error: Exception, about: str, *, landed: bool) -> CoordinatorError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from coordinator.errors import BadValue, StoreUnavailable, TableUnusable
 
@@ -51,6 +51,21 @@ _ACTION: Final = re.compile(r"\b(dynamodb:[A-Za-z]+)\b")
 _RESOURCE: Final = re.compile(r"\b(arn:[a-z-]+:dynamodb:[^\s\"']+)")
 
 
+class ReplyCutError(OSError):
+    """The connection ended in the middle of a reply."""
+
+
+def refuse_cut_reply(response_dict: dict[str, Any], **_: Any) -> None:
+    """A hook of botocore: raises on a reply that is shorter than it says.
+
+    botocore reads such a reply as one without fields (seen with 1.44): an item that is there would seem not to be.
+    """
+    wanted = response_dict["headers"].get("content-length")
+    body = response_dict["body"]
+    if wanted is not None and body is not None and len(body) != int(wanted):
+        raise ReplyCutError(f"{len(body)} of {wanted} bytes of the reply came")
+
+
 def is_of_the_network(error: Exception) -> bool:
     """Whether no answer came, or only part of one."""
     return isinstance(error, OSError) or type(error).__name__ in _NETWORK
@@ -61,7 +76,7 @@ def may_have_landed(error: Exception) -> bool:
     answer = getattr(error, "response", None)
     if isinstance(answer, dict):
         status: int = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= _SERVER_ERROR
+        return status >= _SERVER_ERROR or str(answer.get("Error", {}).get("Code", "")).isdecimal()
     return type(error).__name__ not in _NEVER_SENT
 
 

@@ -24,11 +24,11 @@ class Fault:
     Attributes:
         name: For counts and the log.
         forwards: How often the engine gets it before it is answered.
-        answer: Which of the engine's replies the client gets, or what else. ``nothing`` closes the connection, ``reset``
-            does so with RST, ``half`` after half of the reply's body.
+        answer: Which of the engine's replies the client gets, or what else. ``nothing`` closes the connection,
+            ``reset`` does so with RST, ``half`` after half of the reply's body.
         before_ms: Waited before it is forwarded.
         after_ms: Waited after it was forwarded, before it is answered.
-        late_ms: The engine gets it once more, that long after the answer, or when the proxy is drained.
+        late_ms: The engine gets it once more, that long after the answer, or when drained.
         hold_before: Waited for before it is forwarded.
         hold_after: Waited for before it is answered.
     """

