@@ -91,14 +91,14 @@ class _Watch:
         return Spans(watched_ms=self.unchanged_ms())
 
 
-class _Acquisition:
-    """One acquire call, from its first look to a grant or a refusal."""
+class Acquisition:
+    """One acquire call, from its first look to a grant or a refusal. Also several at once (together.py)."""
 
     def __init__(
         self, member: Member, resource: Resource, ttl_ms: int, ends_in_ms: int, cancel: threading.Event | None
     ) -> None:
         self._member = member
-        self._resource = resource
+        self.resource = resource
         self._ttl_ms = ttl_ms
         self._ends_in_ms = ends_in_ms
         self._cancel = cancel
@@ -108,6 +108,7 @@ class _Acquisition:
         self._place = ""
 
     def run(self, wait_ms: int | None) -> Granted:
+        """Tries, and waits in line; see ``acquire``."""
         try:
             while True:
                 outcome = self._attempt()
@@ -115,52 +116,65 @@ class _Acquisition:
                     return outcome
                 left_ms = None if wait_ms is None else wait_ms - self.waited_ms()
                 if left_ms is not None and left_ms <= 0:
-                    raise self._refused(outcome)
+                    raise self.refused(outcome)
                 if self._cancel is not None and self._cancel.is_set():
-                    raise self._cancelled()
+                    raise self.cancelled()
                 record = self._enter_line(outcome.record)
                 self._pause(record, left_ms)
         except BaseException:
             self._leave_line()
             raise
 
+    def anew(self) -> Acquisition:
+        """The same wish once more, as another request: what this one was granted has been freed since."""
+        ends_in_ms = max(self._ends_in_ms - self.waited_ms(), 1) if self._ends_in_ms else 0
+        return Acquisition(self._member, self.resource, self._ttl_ms, ends_in_ms, self._cancel)
+
     def waited_ms(self) -> int:
+        """Since it began, at the most."""
         return elapsed_max_ms(self._began, self._member.clock.now())
 
     def _attempt(self) -> Granted | Refusal:
         """One look; one append if it promises something."""
-        record = self._member.store.remembered(self._resource)
+        record = self._member.store.remembered(self.resource)
         if record is None or record.lease or record.waiting:  # else it is tried on what is remembered, at no cost
-            record = self._member.store.read(self._resource)
+            record = self._member.store.read(self.resource)
         self._watch.see(record)
         if record is not None and (record.lease or record.waiting):  # else there is nothing to look at the time for
-            look = decide(record, self._request(0, 0), self._watch.readings())
+            look = decide(record, self.request(0, 0), self._watch.readings())
             if isinstance(look, Refusal):
-                return self._moved_or(look)
+                return self.moved_or(look)
         dating = Dating(self._member)
         decision = settle(
             self._member.store,
-            self._resource,
-            self._request,
+            self.resource,
+            self.request,
             known=record,
-            spans=self._watch.spans,
+            spans=self.spans,
             asked_ms=dating.now_ms,
         )
         if isinstance(decision, Refusal):
-            return self._moved_or(decision)
-        self._tell_granted(decision, record)
-        return Granted(decision.record, dating.mark, self._left_of_host_ms(dating.mark), self.waited_ms())
+            return self.moved_or(decision)
+        self.tell_granted(decision.record, record)
+        return Granted(decision.record, dating.mark, self.left_of_host_ms(dating.mark), self.waited_ms())
 
-    def _request(self, _n: int, now_ms: int) -> Acquire:
+    def spans(self, record: Record | None) -> Spans:
+        """What this process's clocks say of the record being decided on."""
+        return self._watch.spans(record)
+
+    def request(self, _n: int, now_ms: int) -> Acquire:
+        """The request at a time of the store's clock; the same one, however often it is tried."""
         dead_by_ms = now_ms + self._ends_in_ms - self.waited_ms() if self._ends_in_ms else 0
         return Acquire(self._author, self._ttl_ms, max(dead_by_ms, 0), self._place)
 
-    def _left_of_host_ms(self, mark: Instant) -> int:
+    def left_of_host_ms(self, mark: Instant) -> int:
+        """The host's deadline, counted from a moment; 0: it has none."""
         return max(self._ends_in_ms - elapsed_max_ms(self._began, mark), 1) if self._ends_in_ms else 0
 
-    def _moved_or(self, refusal: Refusal) -> Refusal:
+    def moved_or(self, refusal: Refusal) -> Refusal:
+        """A refusal; AuthorityMoved if it is that of a closed chain."""
         if refusal.why is Why.MOVED:
-            raise moved_error(self._member, self._resource, refusal.record)
+            raise moved_error(self._member, self.resource, refusal.record)
         return refusal
 
     def _enter_line(self, record: Record) -> Record:
@@ -168,7 +182,7 @@ class _Acquisition:
         if any(waiter.request == self._place for waiter in record.waiting) or len(record.waiting) >= WAITING_MAX:
             return record
         author = self._member.author()
-        decision = settle(self._member.store, self._resource, lambda _n, _now: Ask(author), known=record, queued=False)
+        decision = settle(self._member.store, self.resource, lambda _n, _now: Ask(author), known=record, queued=False)
         if isinstance(decision, Transition):
             self._place = author.request
         return decision.record
@@ -176,7 +190,7 @@ class _Acquisition:
     def _leave_line(self) -> None:
         """Gives the place up, as well as it can: one that stays costs those behind it one turn."""
         if self._place:
-            leave_line(self._member, self._resource, self._place)
+            leave_line(self._member, self.resource, self._place)
 
     def _pause(self, record: Record, left_ms: int | None) -> None:
         self._watch.see(record)
@@ -186,7 +200,8 @@ class _Acquisition:
         else:  # the line is full: a crowd outside must not look more often the longer it is
             pause(self._member, WAITING_MAX, self.waited_ms(), left_ms, self._cancel)
 
-    def _refused(self, refusal: Refusal) -> LeaseHeld:
+    def refused(self, refusal: Refusal) -> LeaseHeld:
+        """The error for one that was not had in time."""
         record, lease = refusal.record, refusal.record.lease
         now_ms = self._watch.readings().now_ms
         if lease:
@@ -197,8 +212,8 @@ class _Acquisition:
             text = f"is free, but {len(record.waiting)} wait in line for it"
         waited_ms = self.waited_ms()
         held = LeaseHeld(
-            f"the lease on {str(self._resource)!r} {text}; waited {waited_ms / 1000:.1f} s",
-            resource=str(self._resource),
+            f"the lease on {str(self.resource)!r} {text}; waited {waited_ms / 1000:.1f} s",
+            resource=str(self.resource),
             holder=lease.agent if lease else "",
             fence=lease.fence if lease else 0,
             since_ms=lease.granted_ms if lease else record.freed_ms,
@@ -210,22 +225,24 @@ class _Acquisition:
         self._tell("refused", held.fence, held.holder, str(refusal.why), waited_ms)
         return held
 
-    def _cancelled(self) -> AcquireCancelled:
+    def cancelled(self) -> AcquireCancelled:
+        """The error for one whose caller gave up."""
         waited_ms = self.waited_ms()
         self._tell("refused", 0, "", "cancelled", waited_ms)
         return AcquireCancelled(
-            f"waiting for the lease on {str(self._resource)!r} was cancelled after {waited_ms / 1000:.1f} s",
-            resource=str(self._resource),
+            f"waiting for the lease on {str(self.resource)!r} was cancelled after {waited_ms / 1000:.1f} s",
+            resource=str(self.resource),
             waited_ms=waited_ms,
         )
 
-    def _tell_granted(self, decision: Transition, before: Record | None) -> None:
-        why = decision.record.why
+    def tell_granted(self, record: Record, before: Record | None) -> None:
+        """Tells of a grant, which may be a steal (P14)."""
+        why = record.why
         stolen_from = before.lease.agent if before and before.lease and why != "free" else ""
-        self._tell("granted" if why == "free" else "stolen", decision.record.n, stolen_from, why, self.waited_ms())
+        self._tell("granted" if why == "free" else "stolen", record.n, stolen_from, why, self.waited_ms())
 
     def _tell(self, kind: str, fence: int, holder: str, reason: str, waited_ms: int) -> None:
-        name = str(self._resource)
+        name = str(self.resource)
         self._member.events.tell(Event(kind, name, self._member.agent, fence, holder, reason, waited_ms))
 
 
@@ -256,7 +273,7 @@ def acquire(
         AuthorityMoved: Another store rules.
     """
     check_bounds(ttl_ms, wait_ms, ends_in_ms)
-    return _Acquisition(member, resource, ttl_ms, ends_in_ms, cancel).run(wait_ms)
+    return Acquisition(member, resource, ttl_ms, ends_in_ms, cancel).run(wait_ms)
 
 
 def moved_error(member: Member, resource: Resource, record: Record) -> AuthorityMoved:

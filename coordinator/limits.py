@@ -33,6 +33,7 @@ TRUST_PERCENT: Final = 80  # P10: a holder trusts its lease this long
 RENEW_PERCENT: Final = 50  # P11: renewed when this much of the trust is used
 WATCHED_PERCENT: Final = 110  # P9: unchanged this long under a contender's eyes means silent
 MOUNT_SKEW_MS: Final = 100  # P9: mtimes are in ms and may come from two servers behind one mount
+LEASES_TOGETHER_MAX: Final = 25  # acquired at once: one transaction of the table, which takes 100 (AWS)
 TURN_MS: Final = 250  # P12: how long each place in line may leave a free lease untaken
 POLL_MIN_MS: Final = 1  # a waiter's first pause; grows by half each time, up to
 POLL_MAX_MS: Final = 50  # this, well below TURN_MS, so that a live waiter never misses its turn

@@ -23,17 +23,20 @@ from coordinator.record.mount import Places
 from coordinator.record.record import MOUNT, TABLE
 from coordinator.record.unavailable import unavailable
 from coordinator.status import Collected, ResourceStatus, damaged, resource_at, status_of, sweep_leftovers
+from coordinator.together import HeldTogether, acquire_together
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from coordinator.clock import Clock
     from coordinator.events import Event
     from coordinator.files import Files
     from coordinator.lease import LostCallback
+    from coordinator.record.authority import Authority
     from coordinator.record.record import Record
+    from coordinator.record.ruling import MovedAuthority, Whereabouts
     from coordinator.record.store import Store
     from coordinator.tasks import TaskBoard
 
@@ -237,6 +240,31 @@ class Workspace:
         except LeaseHeld:
             return None
 
+    def lease_many(
+        self,
+        names: Iterable[str],
+        *,
+        ttl: float = TTL_DEFAULT_MS / 1000,
+        wait: float | None = 0,
+        cancel: threading.Event | None = None,
+        ends_in: float | None = None,
+    ) -> HeldTogether[DocumentLease]:
+        """Acquires the leases on several names, all or none: ``with ws.lease_many(["a", "b"]) as held: held["a"]…``.
+
+        Two who want the same ones never wait for each other. See ``lease`` for the arguments and errors.
+        """
+        resources = sorted({self._resource(name) for name in names})
+        granted = acquire_together(
+            self._member,
+            resources,
+            ttl_ms=millis_of(ttl, "ttl"),
+            wait_ms=None if wait is None else millis_of(wait, "wait"),
+            ends_in_ms=0 if ends_in is None else max(millis_of(ends_in, "ends_in"), 1),
+            cancel=cancel,
+        )
+        pairs = zip(resources, granted, strict=True)
+        return HeldTogether([DocumentLease(self._member, one, had, self._document(one)) for one, had in pairs])
+
     def resume(
         self, token: str, *, renew_in_background: bool = False, on_lost: LostCallback | None = None
     ) -> DocumentLease:
@@ -333,6 +361,43 @@ class Workspace:
         resource = self._resource(name)
         conflicts = len(self._document(resource).conflicts()) if self._member.has_directory else 0
         return status_of(self._member, resource, conflicts)
+
+    def authority(self) -> Authority | None:
+        """Who rules, as the table tells now (P28). None: no table was named, or it does not know the workspace yet.
+
+        Raises:
+            StoreUnavailable, TableUnusable: It cannot be told.
+        """
+        from coordinator.record.ruling import authority_of  # noqa: PLC0415 - for people, now and then
+
+        return authority_of(self._member.table)
+
+    def whereabouts(self) -> Whereabouts:
+        """How many resources are in which store. Moves nothing."""
+        from coordinator.record.ruling import whereabouts  # noqa: PLC0415 - for people, now and then
+
+        return whereabouts(self._member.store)
+
+    def move_authority(self, mode: str, *, on_brought: Callable[[str], None] | None = None) -> MovedAuthority:
+        """Gives the rule to the ``"table"`` (P29) or back to the ``"mount"`` (P30), and brings every resource there.
+
+        Safe under agents at work, to interrupt and to repeat: what was not brought comes over when it is first used.
+
+        Args:
+            mode: Which store is to rule.
+            on_brought: Called with the name of each resource that has come over, or was there.
+
+        Raises:
+            NoDirectory: The workspace was opened without it: chains on it have to be sealed, or opened.
+            BadValue: No such mode, or no table was named.
+            NewerFormat: This version may not write here.
+            StoreUnavailable: A retry is safe, and goes on.
+        """
+        from coordinator.record.ruling import move  # noqa: PLC0415 - for people, now and then
+
+        if self._member.newer:
+            raise self._member.newer
+        return move(self._member.store, mode, on_brought)
 
     def history(self, name: str) -> list[Record]:
         """Every record of a resource that is still known, oldest first (P14): who was granted it, when, and why."""

@@ -137,10 +137,16 @@ def memory_kind() -> StoreKind:
     return StoreKind("memory", lambda: store)
 
 
-def table_kind(engine: Engine) -> StoreKind:
-    """A table of its own, with every store on a client of its own."""
+def table_named(engine: Engine) -> str:
+    """The name of a fresh table."""
     table = fresh_table_name()
     create_table(TableCalls(table, SYSTEM_CLOCK, client=engine.client()), SYSTEM_CLOCK, protect=False)
+    return table
+
+
+def table_kind(engine: Engine) -> StoreKind:
+    """A table of its own, with every store on a client of its own."""
+    table = table_named(engine)
 
     def opened() -> TableStore:
         return TableStore(TableCalls(table, SYSTEM_CLOCK, client=engine.client), "workspace", SYSTEM_CLOCK)

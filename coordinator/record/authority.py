@@ -14,11 +14,11 @@ client need not know of a move: the chains it would write to are sealed (moving.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from coordinator.errors import CorruptRecord, TableUnusable
-from coordinator.limits import TABLE_BUDGET_MS
+from coordinator.errors import CorruptRecord, StoreUnavailable, TableUnusable
+from coordinator.limits import DECIDE_TRIES, TABLE_BUDGET_MS
 from coordinator.record.record import MOUNT, TABLE
 from coordinator.record.table_calls import ConditionFailed
 from coordinator.record.table_item import WORKSPACE, key
@@ -119,6 +119,38 @@ def change(calls: TableCalls, workspace: str, old: Authority, new: Authority) ->
         assert found is not None  # noqa: S101 - it is never deleted
         return found
     return new
+
+
+def adopt(calls: TableCalls, workspace: str, fresh: Authority, at_ms: int) -> Authority:
+    """Makes the table know the workspace as another directory's: it was moved or restored, and the first one is gone.
+
+    Nothing else changes: the same store rules, in the same epoch. Of two directories adopted at once, the later stands.
+
+    Args:
+        calls: The table.
+        workspace: Its id.
+        fresh: Whose it is to be, and who says so; and what to put if the table does not know it.
+        at_ms: When, by the table's clock.
+
+    Returns:
+        What stands.
+    """
+    for _ in range(DECIDE_TRIES):
+        old = read_authority(calls, workspace)
+        if old is None:
+            return register(calls, workspace, fresh)
+        if old.directory == fresh.directory:
+            return old
+        new = replace(old, directory=fresh.directory, by=fresh.by, at_ms=at_ms)
+        if change(calls, workspace, old, new).directory == fresh.directory:
+            return new
+        # the rule was moved meanwhile, and the old mark with it
+    raise StoreUnavailable(
+        f"the rule over {workspace!r} was moved {DECIDE_TRIES} times while it was adopted",
+        resource=workspace,
+        cause="beaten every time",
+        outcome_unknown=False,
+    )
 
 
 def _values(authority: Authority) -> dict[str, Any]:

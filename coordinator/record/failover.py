@@ -21,11 +21,11 @@ from coordinator.names import new_id
 from coordinator.record.authority import change, register
 from coordinator.record.decide import Author
 from coordinator.record.moving import Step, imported, marked, next_step, opened, sealed
-from coordinator.record.record import MOUNT, TABLE, Record
+from coordinator.record.record import BLANK, MOUNT, TABLE, Record
 from coordinator.record.store import Appended, Beaten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from coordinator.clock import Clock, Instant
     from coordinator.events import Events
@@ -160,7 +160,10 @@ class FailoverStore:
                     if self._authority is authority:
                         self._there[resource] = store
                 return store
-            self._take(step, resource, on_mount, in_table, author._replace(request=new_id()))
+            if step is Step.LEARN:
+                self.learn()
+            else:
+                self._take(step, resource, on_mount, in_table, author._replace(request=new_id()))
         raise StoreUnavailable(
             f"{str(resource)!r} was moved {DECIDE_TRIES} times while it was looked for",
             resource=str(resource),
@@ -215,11 +218,21 @@ class FailoverStore:
         if result is None or self._elsewhere(result.current):
             current = self.read(resource)
             if current is None:  # in a store that has never heard of it: decide on nothing, once more
-                current = replace(
-                    record, n=0, kind="blank", lease=None, head=None, fold=None, waiting=(), mode=store.mode
-                )
+                current = replace(BLANK, mode=self.mode)
             return Beaten(current)
         return result
+
+    def append_together(
+        self, appends: Sequence[tuple[Resource, Record]]
+    ) -> list[Appended] | dict[Resource, Record] | None:
+        """See Store: where the table rules all of them."""
+        if any(self._store_of(resource) is not self.table for resource, _ in appends):
+            return None
+        stale = [resource for resource, record in appends if record.mode != self.mode]
+        result = self.table.append_together(appends) if not stale else dict.fromkeys(stale)
+        if isinstance(result, list):
+            return result
+        return {resource: self.read(resource) or BLANK for resource in result}
 
     def make_durable(self, resource: Resource, n: int) -> None:
         """See Store."""

@@ -171,6 +171,35 @@ def make_workspace(files: Files, root: str, primitive: str | None = None, *, mod
     return made
 
 
+def renew_id(files: Files, root: str) -> Format:
+    """Gives a workspace another id: a copy of a directory must not go by the name of the first (authority.py).
+
+    Written aside and renamed into place: at any time there is the one file or the other. What a newer version has
+    written into it stays.
+
+    Returns:
+        What stands: of several at once, one wins.
+
+    Raises:
+        NotAWorkspace, NewerFormat, Damaged: As ``read_format``.
+        NoRoom, StoreUnavailable: It cannot be written; the one before stands.
+    """
+    newer = read_format(files, root).newer_for_writers(root)
+    if newer:
+        raise newer
+    places, fresh = Places(root), new_id()
+    path, aside = f"{places.state}/format.json", f"{places.state}/format.json.{fresh}"
+    try:
+        told = json.loads(files.read(path)) | {"workspace_id": fresh}
+        write_new(files, aside, json.dumps(told, indent=2).encode() + b"\n")
+        files.rename(aside, path)
+        files.sync_dir(places.state)
+    except OSError as error:
+        remove_quietly(files, aside)
+        raise unavailable(error, root, "giving another id to") from error
+    return read_format(files, root)
+
+
 def _sync_root(files: Files, root: str) -> None:
     try:
         files.sync_dir(root)

@@ -43,7 +43,7 @@ from coordinator.record.store import Appended, Beaten
 from coordinator.record.unavailable import NO_ROOM, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from coordinator.clock import Clock
     from coordinator.files import FileLock, Files
@@ -301,6 +301,9 @@ class MountStore:
             if found.request == record.request:
                 return Appended(record, 0)
         return Beaten(current)
+
+    def append_together(self, appends: Sequence[tuple[Resource, Record]]) -> None:
+        """See Store: one at a time here."""
 
     # ── durable ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

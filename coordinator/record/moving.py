@@ -5,14 +5,16 @@ Whoever comes by takes the next step, each of which is one append that only one 
     ==================  ==================================  =====================================================
     authority           what stands                         due
     ==================  ==================================  =====================================================
-    table               the mount's chain is open, or none  SEAL    append SEALED to it
+    table               the mount's chain is open, or       SEAL    append SEALED to it
+                        there is neither chain nor item
                         sealed, no item or an older mark    IMPORT  put the sealed record into the table
-                        sealed, and an open item            the table rules it
+                        sealed or none, and an open item    the table rules it
     table, since birth  anything                            the table rules it
     mount               the mount's chain is open           the mount rules it
                         sealed, no item or an older mark    MARK    put MOVED into the table
                         sealed or none, and an open item    MARK    put MOVED into it: it is closed
     either              the newest of both is MOVED         OPEN    append OPENED to the chain on the mount
+    either, but older   a record of a later epoch           LEARN   ask who rules
     ==================  ==================================  =====================================================
 
 A client that knows of no move finds SEALED at the end of its chain, or MOVED in the item, where it wanted to append:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 class Step(enum.Enum):
     """What is due."""
 
+    LEARN = "ask who rules: a record tells of a later move"
     USE_MOUNT = "the mount rules it"
     USE_TABLE = "the table rules it"
     SEAL = "seal the chain on the mount"
@@ -50,6 +53,8 @@ class Step(enum.Enum):
 
 def next_step(authority: Authority, on_mount: Record | None, in_table: Record | None) -> Step:
     """What is due before a resource can be used."""
+    if any(record is not None and record.epoch > authority.epoch for record in (on_mount, in_table)):
+        return Step.LEARN
     if authority.mode == TABLE and not authority.needs_seals:
         return Step.USE_TABLE
     mount_is_open = on_mount is not None and not on_mount.is_closed
@@ -60,7 +65,7 @@ def next_step(authority: Authority, on_mount: Record | None, in_table: Record | 
         # second open store.
         return Step.OPEN
     if authority.mode == TABLE:
-        if on_mount is None or mount_is_open:
+        if mount_is_open or (on_mount is None and in_table is None):
             return Step.SEAL
         return Step.USE_TABLE if table_is_open else Step.IMPORT
     return Step.USE_MOUNT if mount_is_open or (on_mount is None and in_table is None) else Step.MARK

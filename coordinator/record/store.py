@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from coordinator.names import Resource
@@ -76,6 +76,19 @@ class Store(Protocol):
 
         Raises:
             StoreUnavailable: ``outcome_unknown`` says whether the record may stand nonetheless.
+        """
+        ...
+
+    def append_together(
+        self, appends: Sequence[tuple[Resource, Record]]
+    ) -> list[Appended] | dict[Resource, Record] | None:
+        """Puts several records of several resources, all or none. None: this store puts one at a time.
+
+        Returns:
+            What was appended, in order; or the newest record of each resource for which somebody else came first.
+
+        Raises:
+            StoreUnavailable: As ``append``. A retry of the same records is safe.
         """
         ...
 

@@ -127,7 +127,8 @@ class TableCalls:
             max_pool_connections=32,
         )
         try:
-            return boto3.client("dynamodb", region_name=self._region, config=config)
+            # A session of its own: the default one is shared with the program, and not safe to make in two threads.
+            return boto3.session.Session(region_name=self._region).client("dynamodb", config=config)
         except (BotoCoreError, ValueError) as error:
             raise self._told(error, "the client", landed=False) from None
 

@@ -15,7 +15,7 @@ from coordinator.record.record import MOUNT, Record, decode, encode
 from coordinator.record.store import Appended, Beaten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from coordinator.clock import Clock
     from coordinator.names import Resource
@@ -76,6 +76,9 @@ class MemoryStore:
                 chain.live[record.n] = text
             assert chain is not None  # noqa: S101 - it is there by now
             return Appended(record, len(chain.live))
+
+    def append_together(self, appends: Sequence[tuple[Resource, Record]]) -> None:
+        """See Store: one at a time here."""
 
     def make_durable(self, resource: Resource, n: int) -> None:
         """See Store."""

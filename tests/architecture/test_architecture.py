@@ -34,6 +34,7 @@ FLOORS: Final = {
     "record": 1,
     "acquire": 1,
     "lease": 1,
+    "together": 1,
     "log": 2,
     "document": 2,
     "status": 3,
