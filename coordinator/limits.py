@@ -65,7 +65,7 @@ TABLE_DATE_RTT_MS: Final = 1000  # an answer that took longer tells no time
 TABLE_DATE_KEEP_MS: Final = 10_000  # how long the service's time is reckoned from its last answer
 TABLE_SKEW_MS: Final = 2000  # P9: dates are whole seconds, and answers take their time
 TABLE_LIVE_KEEP: Final = 4  # records left in an item by a collection
-TABLE_LIVE_MAX: Final = 16  # a collection is due above this many: an item stays below 2 KB, mostly
+TABLE_LIVE_MAX: Final = 32  # a collection, three requests, is due above this many: an item stays near 2 KB
 TABLE_HISTORY_RECORDS: Final = 20_000  # archived ones of a resource; the oldest go first
 FLOCK_REFUSED_MS: Final = 5000  # P29: how long flock may be refused before the rule is moved to the table
 

@@ -34,10 +34,12 @@ class ServiceTime:
         self._clock = clock
         self._guard = threading.Lock()
         self._bound: tuple[Instant, int] | None = None  # when an answer came, and what it was then at least
+        self.is_silent = False  # whether the last answer had no date
         self._dated: Instant | None = None  # when the newest of the answers came
 
     def note(self, date: str, sent: Instant, came: Instant) -> None:
         """Takes down an answer's date, if it has one."""
+        self.is_silent = not date
         if not date or elapsed_max_ms(sent, came) > TABLE_DATE_RTT_MS:
             return
         date_ms = _parse(date)
