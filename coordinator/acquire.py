@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from coordinator.names import Resource
     from coordinator.record.member import Member
-    from coordinator.record.record import Record
+    from coordinator.record.record import Holding, Record
 
+_LIFE_ASKED_MS = 20
 _CLOCK_KEEP_MS = 1000  # how long a waiter reckons with its own clock before it asks the store's anew
 
 
@@ -64,6 +65,9 @@ class _Watch:
         self._unchanged = CautiousTimer(member.clock)
         self._now_ms = 0
         self._asked: Instant | None = None
+        self._lease: Holding | None = None
+        self._life: Instant | None = None  # when the holder's sign of life was last looked for
+        self._gone = False
 
     def see(self, record: Record | None) -> None:
         """Notes what stands there now. Others entering the line are no sign of life of the holder."""
@@ -72,6 +76,7 @@ class _Watch:
         if key != self._key:
             self._key = key
             self._unchanged.restart()
+            self._lease, self._life, self._gone = lease, None, False
 
     def unchanged_ms(self) -> int:
         """How long, at the least."""
@@ -83,12 +88,21 @@ class _Watch:
         if self._asked is None or elapsed_max_ms(self._asked, now) >= _CLOCK_KEEP_MS:
             self._asked, self._now_ms = now, self._member.store.now_ms()
         reckoned_ms = self._now_ms + elapsed_min_ms(self._asked, now)
-        return Readings(reckoned_ms, self._member.store.skew_ms, watched_ms=self.unchanged_ms())
+        return Readings(reckoned_ms, self._member.store.skew_ms, watched_ms=self.unchanged_ms(), gone=self._is_gone())
 
     def spans(self, record: Record | None) -> Spans:
         """For the decision itself."""
         self.see(record)
-        return Spans(watched_ms=self.unchanged_ms())
+        return Spans(watched_ms=self.unchanged_ms(), gone=self._is_gone())
+
+    def _is_gone(self) -> bool:
+        """Whether the holder's process has ended: asked for every _LIFE_ASKED_MS, for each holder anew."""
+        if self._lease is None:
+            return False
+        now = self._member.clock.now()
+        if self._life is None or elapsed_max_ms(self._life, now) >= _LIFE_ASKED_MS:
+            self._life, self._gone = now, self._member.store.is_gone(self._lease)
+        return self._gone
 
 
 class Acquisition:
@@ -144,6 +158,7 @@ class Acquisition:
             look = decide(record, self.request(0, 0), self._watch.readings())
             if isinstance(look, Refusal):
                 return self.moved_or(look)
+        self._member.store.show_life(self._author.incarnation)
         dating = Dating(self._member)
         decision = settle(
             self._member.store,

@@ -36,6 +36,8 @@ LEVELS: Final = {
     "view_edited": 30,  # the plain file was changed by hand; what was there is kept in conflicts/
     "view_failed": 30,  # the plain file could not be refreshed; the commit stands all the same
     "release_failed": 30,
+    "invocation_thawed": 20,  # this process stood still, and goes on as another incarnation
+    "invocation_ended": 20,  # what was still to be released, synced and shown at the end of an invocation
     "authority_moved": 30,  # another store rules from now on; this process goes on there
     "falling_back": 40,  # flock was refused for too long: the rule is moved to the table
     "collected": 10,

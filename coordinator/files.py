@@ -189,18 +189,18 @@ class _SystemNewFile:
 
 class _SystemLock:
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         _held_locks.add(self)
 
     def forget(self) -> None:
         """Drops the descriptor only: a forked child's share of its parent's lock (LOCK_UN would free the parent's)."""
-        descriptor, self._descriptor = self._descriptor, -1
+        descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
     def unlock(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
+        descriptor, self.descriptor = self.descriptor, -1
         if descriptor < 0:
             return
         from portalocker import LockException, unlock  # noqa: PLC0415 - loaded when it was locked
@@ -211,6 +211,12 @@ class _SystemLock:
             unlock(descriptor)
         with contextlib.suppress(OSError):
             os.close(descriptor)
+
+
+def keep_over_exec(lock: FileLock) -> None:
+    """Has a lock stay when this process becomes another program (exec), instead of being freed."""
+    if isinstance(lock, _SystemLock):
+        os.set_inheritable(lock.descriptor, True)  # noqa: FBT003 - os names it so
 
 
 # A fork between opening a lock file and noting it here would leave the child with a share of the lock, which it would

@@ -41,6 +41,7 @@ _REASONS: Final = {
     "ended": "this holder gave it up, or its host's deadline came",
     "forked": "it belongs to the parent process; a forked child has to acquire its own",
 }
+_NOT_YET_FREED: Final = frozenset({"expired", "ended"})  # lost by its holder's clocks; it may stand there still
 
 
 class Granted(NamedTuple):
@@ -106,6 +107,9 @@ class Lease:
         self._closed = False
         self._lost: LeaseLost | None = None
         self._stop = threading.Event()
+        self._host = member.host
+        if self._host is not None:
+            self._host.opened(self)
         if renew_in_background:
             interval_ms = held.ttl_ms * TRUST_PERCENT * RENEW_PERCENT / 10_000
             threading.Thread(
@@ -192,7 +196,7 @@ class Lease:
         with self._lock:
             if self._closed:
                 return
-            if self._lost and self._lost.reason not in {"expired", "ended"}:
+            if self._lost and self._lost.reason not in _NOT_YET_FREED:
                 raise self._lost
             self._settle(lambda author, _n: Release(author, self._held.lease_id, self.fence), renews=False)
             self._close()
@@ -222,15 +226,22 @@ class Lease:
         """
         if self._pid != os.getpid():
             return  # a forked child leaves the block too; the lease is its parent's to release
+        trouble = self.let_go()
+        if isinstance(trouble, LeaseLost) and error is None:
+            raise trouble
+
+    def let_go(self) -> LeaseLost | StoreUnavailable | None:
+        """Releases as well as it can, once, and returns what stood in the way."""
         try:
             self.release()
-        except StoreUnavailable as unavailable:
+        except StoreUnavailable as error:
             self._close()
-            self._tell("release_failed", reason=unavailable.cause)
-        except LeaseLost:
+            self._tell("release_failed", reason=error.cause)
+            return error
+        except LeaseLost as lost:
             self._close()
-            if error is None:
-                raise
+            return lost
+        return None
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -285,6 +296,8 @@ class Lease:
             raise self._error(LeaseLost, "forked")
 
     def _refuse_when_over(self) -> None:
+        if self._member.host is not None:
+            self._member.host.look()  # before anything is written under an incarnation from before a freeze
         if self._lost:
             raise self._lost
         if self._closed:
@@ -316,6 +329,8 @@ class Lease:
                 error = self._error(LeaseLost, "released", successor=ended_by.agent)
         first, self._lost = self._lost is None, error
         self._stop.set()
+        if self._host is not None and error.reason not in _NOT_YET_FREED:
+            self._host.closed(self)
         if first:
             self._tell("lost", reason=error.reason, holder=error.successor)
             if self._on_lost:
@@ -349,6 +364,8 @@ class Lease:
     def _close(self) -> None:
         self._closed = True
         self._stop.set()
+        if self._host is not None:
+            self._host.closed(self)
 
     def _tell(self, kind: str, *, reason: str = "", holder: str = "", **detail: Any) -> None:
         event = Event(kind, self.resource, self.agent, self.fence, holder=holder, reason=reason, detail=detail)
@@ -398,6 +415,8 @@ def resume(member: Member, token: str) -> tuple[Resource, Granted]:
     """
     resource, fence, lease_id = parse_token(token)
     author, new_lease_id, dating = member.author(), new_id(), Dating(member)
+    began, left_ms = dating.mark, member.host.left_ms() if member.host is not None else 0
+    member.store.show_life(author.incarnation)
     decision = settle(
         member.store,
         resource,
@@ -416,4 +435,8 @@ def resume(member: Member, token: str) -> tuple[Resource, Granted]:
             successor_fence=decision.record.lease.fence if decision.record.lease else 0,
             kept="",
         )
-    return resource, Granted(decision.record, dating.mark, 0, 0)
+    bounds_ms = [left_ms - elapsed_max_ms(began, dating.mark)] if left_ms else []
+    held = decision.record.lease
+    if held is not None and held.dead_by_ms:  # its first holder's host: others may take it over then (P9)
+        bounds_ms.append(held.dead_by_ms - held.renewed_ms)
+    return resource, Granted(decision.record, dating.mark, max(min(bounds_ms), 1) if bounds_ms else 0, 0)

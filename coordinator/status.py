@@ -9,6 +9,7 @@ from coordinator.errors import BadName
 from coordinator.folders import sweep
 from coordinator.limits import CLOCK_FILE_KEEP_MS, SCRATCH_KEEP_MS
 from coordinator.names import STATE_DIR, Resource
+from coordinator.record.life import Lives
 from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def sweep_leftovers(member: Member) -> int:
     now_ms = member.store.now_ms()
     try:
         scratch = sweep(member.files, member.places.scratch, now_ms - SCRATCH_KEEP_MS)
+        Lives(member.places, member.files).sweep()
         return scratch + sweep(member.files, member.places.clocks, now_ms - CLOCK_FILE_KEEP_MS)
     except OSError as error:
         raise unavailable(error, member.places.state, "sweeping") from error

@@ -133,6 +133,7 @@ def _attempt(
     member: Member, wanted: Sequence[Acquisition]
 ) -> list[Granted] | tuple[Acquisition, Refusal | None] | None:
     """One look at all, and one append if that promises something. None: this store puts one record at a time."""
+    member.store.show_life(member.incarnation)
     dating = Dating(member)
     now_ms = dating.now_ms()
     appends: list[tuple[Resource, Record]] = []
@@ -143,7 +144,7 @@ def _attempt(
             record = member.store.read(one.resource)
         spans = one.spans(record)
         start = record or replace(BLANK, mode=member.store.mode)
-        readings = Readings(now_ms, member.store.skew_ms, watched_ms=spans.watched_ms)
+        readings = Readings(now_ms, member.store.skew_ms, *spans)
         decision = decide(start, one.request(0, now_ms), readings)
         if isinstance(decision, Refusal):
             return one, one.moved_or(decision)

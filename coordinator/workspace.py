@@ -12,14 +12,15 @@ from coordinator.document.lease import DocumentLease
 from coordinator.errors import BadName, BadValue, Damaged, LeaseHeld, NewerFormat, NotAWorkspace
 from coordinator.events import Events
 from coordinator.files import SYSTEM_FILES
+from coordinator.invocation import MARGIN_MS, TTL_DEFAULT, Invocation, bounds
 from coordinator.lease import resume as resume_lease
-from coordinator.limits import FORMAT, TTL_DEFAULT_MS
+from coordinator.limits import FORMAT
 from coordinator.names import Resource, default_agent, parse_agent
 from coordinator.nofiles import NO_FILES
 from coordinator.record.choose import TableOptions, open_mounted, open_unmounted, table_of
 from coordinator.record.format import Format, make_workspace, read_format
 from coordinator.record.member import Member
-from coordinator.record.mount import Places
+from coordinator.record.places import Places
 from coordinator.record.record import MOUNT, TABLE
 from coordinator.record.unavailable import unavailable
 from coordinator.status import Collected, ResourceStatus, damaged, resource_at, status_of, sweep_leftovers
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from coordinator.clock import Clock
     from coordinator.events import Event
     from coordinator.files import Files
+    from coordinator.invocation import LambdaContext
     from coordinator.lease import LostCallback
     from coordinator.record.authority import Authority
     from coordinator.record.record import Record
@@ -195,7 +197,7 @@ class Workspace:
         self,
         name: str,
         *,
-        ttl: float = TTL_DEFAULT_MS / 1000,
+        ttl: float = TTL_DEFAULT,
         wait: float | None = 0,
         cancel: threading.Event | None = None,
         ends_in: float | None = None,
@@ -206,8 +208,9 @@ class Workspace:
 
         Args:
             name: A path in the workspace (``tasks.json``), or a path-like name of something outside (``deploy/prod``).
-            ttl: Seconds that it lasts without renewal: how long others wait should this process die.
-            wait: Seconds to wait for it; 0 tries once, None waits for as long as it takes.
+            ttl: Seconds that it lasts without renewal: how long others wait should this process die. The default is
+                shortened to what the host or invocation has left; a figure that is given is refused if it is more.
+            wait: Seconds to wait for it; 0 tries once, None waits for as long as it takes (and the invocation lasts).
             cancel: An event that ends the waiting when it is set.
             ends_in: Seconds after which this host is dead for certain (a Lambda's remaining time, P13).
             renew_in_background: Renew by a thread. Without it, ``check()`` and ``commit()`` renew.
@@ -220,20 +223,14 @@ class Workspace:
             StoreUnavailable: A retry is safe.
         """
         resource = self._resource(name)
-        granted = acquiring.acquire(
-            self._member,
-            resource,
-            ttl_ms=millis_of(ttl, "ttl"),
-            wait_ms=None if wait is None else millis_of(wait, "wait"),
-            ends_in_ms=0 if ends_in is None else max(millis_of(ends_in, "ends_in"), 1),
-            cancel=cancel,
-        )
+        limits = bounds(self._member, ttl, wait, ends_in)
+        granted = acquiring.acquire(self._member, resource, **limits, cancel=cancel)
         document = self._document(resource)
         return DocumentLease(
             self._member, resource, granted, document, on_lost=on_lost, renew_in_background=renew_in_background
         )
 
-    def try_lease(self, name: str, *, ttl: float = TTL_DEFAULT_MS / 1000, **options: Any) -> DocumentLease | None:
+    def try_lease(self, name: str, *, ttl: float = TTL_DEFAULT, **options: Any) -> DocumentLease | None:
         """``lease`` with ``wait=0`` that returns None instead of raising LeaseHeld."""
         try:
             return self.lease(name, ttl=ttl, wait=0, **options)
@@ -244,7 +241,7 @@ class Workspace:
         self,
         names: Iterable[str],
         *,
-        ttl: float = TTL_DEFAULT_MS / 1000,
+        ttl: float = TTL_DEFAULT,
         wait: float | None = 0,
         cancel: threading.Event | None = None,
         ends_in: float | None = None,
@@ -254,14 +251,8 @@ class Workspace:
         Two who want the same ones never wait for each other. See ``lease`` for the arguments and errors.
         """
         resources = sorted({self._resource(name) for name in names})
-        granted = acquire_together(
-            self._member,
-            resources,
-            ttl_ms=millis_of(ttl, "ttl"),
-            wait_ms=None if wait is None else millis_of(wait, "wait"),
-            ends_in_ms=0 if ends_in is None else max(millis_of(ends_in, "ends_in"), 1),
-            cancel=cancel,
-        )
+        limits = bounds(self._member, ttl, wait, ends_in)
+        granted = acquire_together(self._member, resources, **limits, cancel=cancel)
         pairs = zip(resources, granted, strict=True)
         return HeldTogether([DocumentLease(self._member, one, had, self._document(one)) for one, had in pairs])
 
@@ -299,6 +290,25 @@ class Workspace:
             LeaseLost: It is not held with that fence (any more).
         """
         acquiring.break_lease(self._member, self._resource(name), fence)
+
+    def invocation(self, context: LambdaContext, *, margin: float = MARGIN_MS / 1000) -> Invocation:
+        """Binds leases and logs to one Lambda invocation: ``with workspace.invocation(context):`` around the handler.
+
+        Inside, no lease is granted for longer than the invocation lasts. At its end, leases that are still held are
+        released (detached ones stay), logs are ended and synced, and plain files are brought up to date, so that
+        nothing is under way when the sandbox is frozen. With less than ``margin`` left, logs are synced and no more.
+
+        Args:
+            context: The handler's: ``get_remaining_time_in_millis()`` and ``aws_request_id`` are looked at.
+            margin: Seconds at the end that no lease is trusted in: for this, and for the handler's own exit.
+
+        Raises:
+            BadValue: It is no such context, or an invocation is under way in this process already.
+            LeaseLost: At the end, when the body ended well: a lease still held was another's before.
+            StoreUnavailable: Likewise: what was appended without waiting for it may not be durable.
+        """
+        margin_ms = millis_of(margin, "margin")
+        return Invocation(self._member, context, lambda: list(self._documents.values()), margin_ms)
 
     # ── documents ────────────────────────────────────────────────────────────────────────────────────────────────────
 

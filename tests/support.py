@@ -16,7 +16,8 @@ from coordinator.files import SYSTEM_FILES
 from coordinator.names import Resource, new_id
 from coordinator.record.decide import Author
 from coordinator.record.format import make_workspace
-from coordinator.record.mount import MountStore, Places
+from coordinator.record.mount import MountStore
+from coordinator.record.places import Places
 from coordinator.record.primitive import primitive_named
 from coordinator.record.record import Head, Holding, Record
 from coordinator.record.store import Appended

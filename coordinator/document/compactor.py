@@ -26,7 +26,7 @@ from coordinator.events import Event
 from coordinator.limits import CHECKPOINT_FILES, CHECKPOINT_MIN_BYTES, FOLD_BATCH_BYTES
 from coordinator.log.keep import locate
 from coordinator.log.reader import LogReader, Position, quarantine, remove_logs
-from coordinator.record.agree import Refusal, settle
+from coordinator.record.agree import Refusal, Spans, settle
 from coordinator.record.decide import Put, Readings, Why, over_reason
 from coordinator.record.record import FoldAt, Head
 from coordinator.record.unavailable import unavailable
@@ -235,7 +235,8 @@ class Compactor:
     def _holder(self, record: Record | None) -> str:
         """Who holds the document's lease, so that nothing can be published; whoever is over is not waited for."""
         lease = record.lease if record else None
-        if lease is None or over_reason(lease, Readings(self._member.store.now_ms(), self._member.store.skew_ms)):
+        store = self._member.store
+        if lease is None or over_reason(lease, Readings(store.now_ms(), store.skew_ms, gone=store.is_gone(lease))):
             return ""
         return lease.agent
 
@@ -310,9 +311,14 @@ class Compactor:
             self._resource,
             lambda _n, _now_ms: put,
             known=record,
+            spans=self._spans,
             asked_ms=self.now_ms,
             in_turn=True,
         )
+
+    def _spans(self, record: Record | None) -> Spans:
+        lease = record.lease if record else None
+        return Spans(gone=lease is not None and self._member.store.is_gone(lease))
 
     def _refused(self, refusal: Refusal) -> Folded | None:
         if refusal.why is Why.REVISION:

@@ -320,6 +320,11 @@ class Document:
             if way is not None:
                 way.close()
 
+    def open_parts(self) -> tuple[Folding | None, DistantSubmissions | None]:
+        """What this process has open, for an invocation that ends (invocation.py); the second is the caller's now."""
+        distant, self._distant = self._distant, None
+        return self._logs, distant
+
     @property
     def _submissions(self) -> Submissions | DistantSubmissions:
         """This process's own log; or the inbox, where the directory is not here."""

@@ -29,6 +29,7 @@ class Spans(NamedTuple):
 
     watched_ms: int = 0
     held_ms: int = 0
+    gone: bool = False
 
 
 def settle(
@@ -131,10 +132,10 @@ class _Asking:
     def _decide(self, record: Record | None) -> Decision:
         now_ms = self._now_ms()
         self.request = self._request_for((record.n if record else 0) + 1, now_ms)
-        watched_ms, held_ms = self._spans(record) if self._spans else Spans()
+        spans = self._spans(record) if self._spans else Spans()
         if record is None:  # the first record says which store it was put into
             record = replace(BLANK, mode=self._store.mode)
-        return decide(record, self.request, Readings(now_ms, self._store.skew_ms, watched_ms, held_ms))
+        return decide(record, self.request, Readings(now_ms, self._store.skew_ms, *spans))
 
     def _append(self, decision: Transition) -> Appended | Beaten:
         durable = decision.record.kind not in _NEED_NOT_BE_DURABLE

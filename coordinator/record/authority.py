@@ -124,12 +124,14 @@ def change(calls: TableCalls, workspace: str, old: Authority, new: Authority) ->
 def adopt(calls: TableCalls, workspace: str, fresh: Authority, at_ms: int) -> Authority:
     """Makes the table know the workspace as another directory's: it was moved or restored, and the first one is gone.
 
-    Nothing else changes: the same store rules, in the same epoch. Of two directories adopted at once, the later stands.
+    The same store rules, in the same epoch, unless the directory tells of a later one: then the table was restored to a
+    point before that move. Of two directories adopted at once, the later stands.
 
     Args:
         calls: The table.
         workspace: Its id.
-        fresh: Whose it is to be, and who says so; and what to put if the table does not know it.
+        fresh: Whose it is to be, who says so, and who rules as far as the directory tells; put as it is if the table
+            does not know the workspace.
         at_ms: When, by the table's clock.
 
     Returns:
@@ -139,10 +141,11 @@ def adopt(calls: TableCalls, workspace: str, fresh: Authority, at_ms: int) -> Au
         old = read_authority(calls, workspace)
         if old is None:
             return register(calls, workspace, fresh)
-        if old.directory == fresh.directory:
+        told = fresh if fresh.epoch > old.epoch else old
+        new = replace(told, born=old.born, directory=fresh.directory, by=fresh.by, at_ms=at_ms)
+        if (old.directory, old.epoch) == (new.directory, new.epoch):
             return old
-        new = replace(old, directory=fresh.directory, by=fresh.by, at_ms=at_ms)
-        if change(calls, workspace, old, new).directory == fresh.directory:
+        if change(calls, workspace, old, new) == new:
             return new
         # the rule was moved meanwhile, and the old mark with it
     raise StoreUnavailable(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from coordinator.files import Files
     from coordinator.record.failover import FailoverStore
     from coordinator.record.format import Format
-    from coordinator.record.mount import Places
+    from coordinator.record.places import Places
     from coordinator.record.store import Store
     from coordinator.record.table import TableStore
     from coordinator.record.table_calls import TableCalls

@@ -20,7 +20,8 @@ The record is looked at from the asker's side, which gives one of six *standings
     MINE    the request names the lease that stands there, and the holder's trust in it is not used up (P10)
     SPENT   it names that lease, but the holder's own clocks say that the trust is used up
     LIVE    another's, running
-    OVER    another's, and it may be taken over (P9): run out, silent under our eyes, or its host's deadline has passed
+    OVER    another's, and it may be taken over (P9): run out, silent under our eyes, its process gone, or its host's
+            deadline passed
     SEALED  the chain is closed: another store rules (P29)
 """
 
@@ -75,6 +76,7 @@ class Readings(NamedTuple):
         now_ms: The store's clock.
         skew_ms: How far that clock may be off between two readings.
         watched_ms: For how long, at least, this asker has seen the lease unchanged (min of its clocks, P9).
+        gone: Whether the process that holds the lease has ended, for certain (life.py).
         held_ms: For how long, at most, this asker has held its lease since the request that last renewed it (P10).
     """
 
@@ -82,6 +84,7 @@ class Readings(NamedTuple):
     skew_ms: int
     watched_ms: int = 0
     held_ms: int = 0
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +241,8 @@ def over_reason(lease: Holding, readings: Readings) -> str:
     """Why a contender may take this lease over (P9); empty when it may not. The ttl is the holder's own."""
     if readings.now_ms > lease.renewed_ms + lease.ttl_ms + readings.skew_ms:
         return "expired"
+    if readings.gone and not lease.detached:
+        return "gone"
     if readings.watched_ms * 100 >= lease.ttl_ms * WATCHED_PERCENT:
         return "silent"
     if lease.dead_by_ms and readings.now_ms > lease.dead_by_ms + readings.skew_ms:

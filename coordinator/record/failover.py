@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from coordinator.names import Resource
     from coordinator.record.authority import Authority
     from coordinator.record.mount import MountStore
+    from coordinator.record.record import Holding
     from coordinator.record.store import Store
     from coordinator.record.table import TableStore
 
@@ -291,6 +292,14 @@ class FailoverStore:
         if self._authority.epoch == 1 and self._authority.mode == MOUNT:
             return self.mount.resources()
         return sorted({*self.mount.resources(), *self.table.resources()})
+
+    def show_life(self, incarnation: str) -> None:
+        """See Store."""
+        self.mount.show_life(incarnation)
+
+    def is_gone(self, lease: Holding) -> bool:
+        """See Store: on a disk of one host, whichever store rules."""
+        return self.mount.is_gone(lease)
 
     def close(self) -> None:
         """See Store."""

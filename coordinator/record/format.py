@@ -30,7 +30,7 @@ from coordinator.errors import Damaged, NewerFormat, NotAWorkspace, Unsuitable
 from coordinator.folders import remove_quietly, remove_tree, write_new
 from coordinator.limits import FORMAT, RECORD_MAX_BYTES
 from coordinator.names import STATE_DIR, new_id
-from coordinator.record.mount import Places
+from coordinator.record.places import Places
 from coordinator.record.primitive import DirectoryPrimitive, SymlinkPrimitive, primitive_named
 from coordinator.record.record import MOUNT, TABLE
 from coordinator.record.unavailable import unavailable
@@ -171,11 +171,16 @@ def make_workspace(files: Files, root: str, primitive: str | None = None, *, mod
     return made
 
 
-def renew_id(files: Files, root: str) -> Format:
+def renew_id(files: Files, root: str, fresh: str) -> Format:
     """Gives a workspace another id: a copy of a directory must not go by the name of the first (authority.py).
 
     Written aside and renamed into place: at any time there is the one file or the other. What a newer version has
     written into it stays.
+
+    Args:
+        files: The seam.
+        root: The workspace.
+        fresh: The other id.
 
     Returns:
         What stands: of several at once, one wins.
@@ -187,7 +192,7 @@ def renew_id(files: Files, root: str) -> Format:
     newer = read_format(files, root).newer_for_writers(root)
     if newer:
         raise newer
-    places, fresh = Places(root), new_id()
+    places = Places(root)
     path, aside = f"{places.state}/format.json", f"{places.state}/format.json.{fresh}"
     try:
         told = json.loads(files.read(path)) | {"workspace_id": fresh}

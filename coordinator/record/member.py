@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
+from coordinator.errors import StoreUnavailable
 from coordinator.folders import make_dirs, write_new
 from coordinator.names import new_id
 from coordinator.record.decide import Author
@@ -16,9 +18,15 @@ if TYPE_CHECKING:
     from coordinator.errors import NewerFormat
     from coordinator.events import Events
     from coordinator.files import Files
-    from coordinator.record.mount import Places
+    from coordinator.lease import Lease
+    from coordinator.record.places import Places
     from coordinator.record.store import Store
     from coordinator.record.table import TableStore
+
+
+# Clocks whose spans are this far apart were set, or one of them stood still; slewing (0.5 ms a second) needs half an
+# hour for it. What a shorter freeze does to a lease is found out by the lease's own reckoning (P10).
+THAW_MS: Final = 1000
 
 
 class AfterFork(Protocol):
@@ -26,6 +34,39 @@ class AfterFork(Protocol):
 
     def after_fork(self) -> None:
         """Called in the child."""
+        ...
+
+
+@runtime_checkable
+class OwnLog(Protocol):
+    """A part that writes paths of its own, which another life of this process may not write (P19)."""
+
+    def sync(self) -> None:
+        """Makes durable what was written. Raises StoreUnavailable."""
+        ...
+
+    def restart(self, incarnation: str = "") -> None:
+        """Leaves those paths; what is written next goes to fresh ones."""
+        ...
+
+
+class Host(Protocol):
+    """What this process's leases end with, at the latest: an invocation (P13)."""
+
+    def left_ms(self) -> int:
+        """How long it lasts for certain. Raises BadValue when that is over."""
+        ...
+
+    def opened(self, lease: Lease) -> None:
+        """A lease was acquired or resumed."""
+        ...
+
+    def closed(self, lease: Lease) -> None:
+        """It is this process's no longer, or was given up."""
+        ...
+
+    def look(self) -> None:
+        """Looks at the clocks: whether the process stood still since."""
         ...
 
 
@@ -45,6 +86,7 @@ class Member:
         guard: For what is made once in a process.
         newer: The error for every write, when the workspace may be read by this version but not written.
         table: The table, if there is one, whichever store rules: for the inbox.
+        host: What leases are bound to; None when this process ends when it likes.
     """
 
     def __init__(
@@ -67,7 +109,10 @@ class Member:
         self.events = events
         self.newer = newer
         self.table = table
+        self.host: Host | None = None
+        self.hosted = ""  # the id of the last one
         self._life = (os.getpid(), new_id())
+        self._looked = clock.now()
         self.guard = threading.Lock()
         self._also: weakref.WeakSet[AfterFork] = weakref.WeakSet()
         _members.add(self)
@@ -79,7 +124,7 @@ class Member:
 
     @property
     def incarnation(self) -> str:
-        """This life of this process; fresh after a fork."""
+        """This life of this process; fresh after a fork or a thaw."""
         pid = os.getpid()
         if self._life[0] != pid:
             with self.guard:
@@ -103,7 +148,34 @@ class Member:
 
     def also_after_fork(self, part: AfterFork) -> None:
         """Has a part called in a forked child, too, for as long as it lives."""
-        self._also.add(part)
+        with self.guard:
+            self._also.add(part)
+
+    def own_logs(self) -> list[OwnLog]:
+        """The parts that write paths of this life."""
+        with self.guard:
+            return [part for part in self._also if isinstance(part, OwnLog)]
+
+    def stood_still(self) -> dict[str, int] | None:
+        """What each clock says has passed since this was last asked, when they disagree: after a thaw, most likely."""
+        with self.guard:
+            before, now = self._looked, self.clock.now()
+            self._looked = now
+        spans = {name[:-3]: (now[i] - before[i]) // 1_000_000 for i, name in enumerate(now._fields)}
+        told = [span for name, span in spans.items() if span or name != "boot"]  # boot time is not kept everywhere
+        return spans if max(told) - min(told) > THAW_MS else None
+
+    def renew_life(self) -> None:
+        """Begins another life, after a freeze (P19): logs are left, once what they hold is synced, and begun anew.
+
+        They are left without an end: what the process is in is a copy, for all it knows, and the end is not its to say.
+        """
+        with self.guard:
+            self._life = (os.getpid(), new_id())
+        for log in self.own_logs():
+            with contextlib.suppress(StoreUnavailable):  # who waits for it is told by the next attempt
+                log.sync()
+            log.restart()
 
     def after_fork(self) -> None:
         """In a forked child: a lock held by another thread at the fork would never be released here."""

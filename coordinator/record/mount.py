@@ -36,8 +36,9 @@ from coordinator.limits import (
     QUEUE_STUCK_WAIT_MAX_MS,
     QUEUE_WAIT_MAX_MS,
 )
-from coordinator.names import STATE_DIR, STATE_MARK, Resource
+from coordinator.names import STATE_MARK, Resource
 from coordinator.record.collect import Chain, collect_chain, is_position, known_records
+from coordinator.record.life import Lives
 from coordinator.record.record import MOUNT, Record, decode, encode
 from coordinator.record.store import Appended, Beaten
 from coordinator.record.unavailable import NO_ROOM, unavailable
@@ -48,25 +49,12 @@ if TYPE_CHECKING:
     from coordinator.clock import Clock
     from coordinator.files import FileLock, Files
     from coordinator.record.decide import Author
+    from coordinator.record.places import Places
     from coordinator.record.primitive import Primitive
+    from coordinator.record.record import Holding
 
 _GONE: Final = frozenset({errno.ENOENT, errno.ESTALE, errno.ENOTDIR})
 _NOT_DONE: Final = NO_ROOM | {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMLINK, errno.EINVAL}
-
-
-class Places:
-    """Where a workspace keeps what: the only place where these paths are put together."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self.state = f"{root}/{STATE_DIR}"
-        self.resources = f"{self.state}/resources"
-        self.clocks = f"{self.state}/clock"
-        self.scratch = f"{self.state}/scratch"
-
-    def of(self, resource: Resource, *parts: str) -> str:
-        """A path below one resource's state folder."""
-        return "/".join((self.resources, resource.state_path, *parts))
 
 
 def _corrupt(resource: Resource, path: str, where: str, what: str) -> CorruptRecord:
@@ -125,6 +113,7 @@ class MountStore:
         self._pid = os.getpid()
         _open.add(self)
         self._is_local = files.is_local(places.root)
+        self._lives = Lives(places, files) if self._is_local and newer is None else None
         self._seen: dict[Resource, Record] = {}
         self._guard = threading.Lock()
         self._turns: dict[Resource, threading.Lock] = {}
@@ -439,8 +428,19 @@ class MountStore:
             elif self._files.stat(f"{folder}/{name}").kind == "directory":
                 yield from self._walk(f"{folder}/{name}", f"{path}/")
 
+    def show_life(self, incarnation: str) -> None:
+        """See Store."""
+        if self._lives:
+            self._lives.show(incarnation)
+
+    def is_gone(self, lease: Holding) -> bool:
+        """See Store."""
+        return self._lives is not None and self._lives.is_gone(lease)
+
     def close(self) -> None:
         """See Store."""
+        if self._lives:
+            self._lives.end()
         if self._pid == os.getpid():  # a forked child shares the file with its parent
             remove_quietly(self._files, self._clock_path)
 

@@ -5,7 +5,7 @@ Nothing here is needed for work: agents bring each resource over when they first
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coordinator.clock import SYSTEM_CLOCK
@@ -16,8 +16,9 @@ from coordinator.record.authority import Authority, read_authority, register
 from coordinator.record.choose import directory_mark
 from coordinator.record.failover import FailoverStore
 from coordinator.record.format import read_format, renew_id
-from coordinator.record.mount import MountStore, Places
+from coordinator.record.mount import MountStore
 from coordinator.record.moving import Step, next_step
+from coordinator.record.places import Places
 from coordinator.record.primitive import primitive_named
 from coordinator.record.record import MOUNT, TABLE
 from coordinator.record.table import TableStore
@@ -166,8 +167,11 @@ def move(store: Store, mode: str, on_brought: Callable[[str], None] | None = Non
 def adopt(files: Files, root: str, calls: TableCalls, agent: str) -> Adopted:
     """Makes the table know a workspace as this directory's, which was moved or restored; the other one has to be gone.
 
-    Of two directories with one id that both live, each would rule as if it were alone, or, under the table, tear the
-    other's content: a copy gets an id of its own (``adopt_as_copy``).
+    If chains in the directory tell of a later move than the table does, which was restored to a point before it, or is
+    a new one, the table is told that, too: else nobody could come by those resources.
+
+    Of two directories with one id that both live, each would take the other's records in the table for its own: a copy
+    gets an id of its own (``adopt_as_copy``).
 
     Raises:
         TableUnusable: The table cannot be used.
@@ -175,7 +179,7 @@ def adopt(files: Files, root: str, calls: TableCalls, agent: str) -> Adopted:
     """
     found = _writable(files, root)
     at_ms = TableStore(calls, found.workspace_id, SYSTEM_CLOCK).now_ms()
-    fresh = Authority.first(found.authority["mode"], directory_mark(files, Places(root)), agent)
+    fresh = _told_by_chains(_mount_of(files, root, found), found, directory_mark(files, Places(root)), agent)
     stands = authorities.adopt(calls, found.workspace_id, fresh, at_ms)
     return Adopted(found.workspace_id, found.workspace_id, stands)
 
@@ -203,10 +207,12 @@ def adopt_as_copy(files: Files, root: str, calls: TableCalls, agent: str) -> Ado
             value=True,
             hint="the other one is the copy: give that one an id of its own",
         )
-    _refuse_if_moved(files, root, found, calls)
-    made = renew_id(files, root)
-    stands = register(calls, made.workspace_id, Authority.first(made.authority["mode"], mark, agent))
-    return Adopted(made.workspace_id, found.workspace_id, stands)
+    mount = _mount_of(files, root, found)
+    _refuse_if_moved(mount, found, root, calls)
+    # The table first: opened under an id that it does not know, a workspace would begin at epoch 1 again.
+    fresh = new_id()
+    stands = register(calls, fresh, _told_by_chains(mount, found, mark, agent))
+    return Adopted(renew_id(files, root, fresh).workspace_id, found.workspace_id, stands)
 
 
 def _writable(files: Files, root: str) -> Format:
@@ -217,11 +223,27 @@ def _writable(files: Files, root: str) -> Format:
     return found
 
 
-def _refuse_if_moved(files: Files, root: str, found: Format, calls: TableCalls) -> None:
+def _mount_of(files: Files, root: str, found: Format) -> MountStore:
     places = Places(root)
     primitive = primitive_named(found.primitive, files, places.scratch)
     assert primitive is not None  # noqa: S101 - read_format refused an unknown one
-    mount = MountStore(places, files, SYSTEM_CLOCK, primitive, new_id())
+    return MountStore(places, files, SYSTEM_CLOCK, primitive, new_id())
+
+
+def _told_by_chains(mount: MountStore, found: Format, mark: str, agent: str) -> Authority:
+    """Who rules as far as the directory tells: by the record of the latest move, if there was one."""
+    fresh = Authority.first(found.authority["mode"], mark, agent)
+    latest = max(
+        (record for _, record in _records(mount, []) if record is not None),
+        key=lambda record: record.epoch,
+        default=None,
+    )
+    if latest is None or latest.epoch == fresh.epoch:
+        return fresh
+    return replace(fresh, mode=latest.mode, epoch=latest.epoch)
+
+
+def _refuse_if_moved(mount: MountStore, found: Format, root: str, calls: TableCalls) -> None:
     if found.authority["mode"] == TABLE:  # born there: what stands in the folder is content, without a word on which
         lost = [*mount.resources(), *TableStore(calls, found.workspace_id, SYSTEM_CLOCK).resources()]
     else:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from coordinator.names import Resource
     from coordinator.record.decide import Author
-    from coordinator.record.record import Record
+    from coordinator.record.record import Holding, Record
 
 
 class Appended(NamedTuple):
@@ -126,6 +126,14 @@ class Store(Protocol):
 
     def resources(self) -> Iterable[Resource]:
         """Every resource that has a record, or a log that is to be folded into its first."""
+        ...
+
+    def show_life(self, incarnation: str) -> None:
+        """Lets others know when this process ends, where that can be told."""
+        ...
+
+    def is_gone(self, lease: Holding) -> bool:
+        """Whether the process that holds a lease has ended, for certain; False when that cannot be told."""
         ...
 
     def close(self) -> None:

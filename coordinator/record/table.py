@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from coordinator.clock import Clock
+    from coordinator.record.record import Holding
     from coordinator.record.table_item import Chained
 
 NEW: Final = "attribute_not_exists(pk)"
@@ -412,6 +413,13 @@ class TableStore:
             except BadName:
                 continue  # not of our making
         return sorted(found)
+
+    def show_life(self, incarnation: str) -> None:
+        """See Store: that cannot be told here."""
+
+    def is_gone(self, lease: Holding) -> bool:  # noqa: ARG002 - a seam like any other
+        """See Store: that cannot be told here."""
+        return False
 
     def close(self) -> None:
         """See Store: nothing of this process is in the table."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from coordinator.clock import Clock
     from coordinator.names import Resource
+    from coordinator.record.record import Holding
 
 
 @dataclass
@@ -125,6 +126,13 @@ class MemoryStore:
         """See Store."""
         with self._guard:
             return sorted(self._chains)
+
+    def show_life(self, incarnation: str) -> None:
+        """See Store: that cannot be told here."""
+
+    def is_gone(self, lease: Holding) -> bool:  # noqa: ARG002 - a seam like any other
+        """See Store: that cannot be told here."""
+        return False
 
     def close(self) -> None:
         """See Store."""

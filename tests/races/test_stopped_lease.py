@@ -227,7 +227,7 @@ def test_one_killed_with_the_queue_lock_holds_up_nobody(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("waits", [True, False], ids=["waiting in line", "coming later"])
 def test_a_killed_holder_is_followed_after_its_ttl_and_not_before(fleet: Fleet, waits: bool) -> None:
-    holder, successor = fleet.start("holder"), fleet.start("successor")
+    holder, successor = fleet.start("holder", shared=True), fleet.start("successor", shared=True)
     holder.ask("acquire", name=NAME, ttl=TTL_S, wait=0)
     if waits:
         successor.ask("pause", point="after_append", nth=1)
@@ -247,3 +247,40 @@ def test_a_killed_holder_is_followed_after_its_ttl_and_not_before(fleet: Fleet, 
     ttl_ms = TTL_S * 1000
     assert second.why in {"expired", "silent"}
     assert ttl_ms < after_ms <= ttl_ms * WATCHED_PERCENT / 100 + MOUNT_SKEW_MS + 5000
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waiting in line", "coming later"])
+def test_on_a_disk_of_one_host_a_killed_holder_is_followed_at_once(fleet: Fleet, waits: bool) -> None:
+    """Its death is seen by its sign of life (life.py), long before its ttl."""
+    holder, successor = fleet.start("holder"), fleet.start("successor")
+    holder.ask("acquire", name=NAME, ttl=3600, wait=0)
+    if waits:
+        successor.ask("pause", point="after_append", nth=1)
+        successor.tell("acquire", name=NAME, ttl=30, wait=None)
+        successor.wait_until_stopped("after it has entered the line")
+        successor.go_on()
+    holder.kill()
+    if not waits:
+        successor.tell("acquire", name=NAME, ttl=30, wait=0)
+    assert successor.answer("its grant")["fence"] > 1
+    assert fleet.newest(NAME).why == "gone"
+
+
+def test_a_frozen_holder_is_not_taken_for_a_dead_one(fleet: Fleet) -> None:
+    holder, successor = fleet.start("holder"), fleet.start("successor")
+    holder.ask("acquire", name=NAME, ttl=3600, wait=0)
+    holder.ask("pause_before", op="listdir", contains=NAME)
+    holder.tell("check")
+    holder.wait_until_stopped("in its check")
+    assert successor.refusal("acquire", name=NAME, ttl=30, wait=0.2)["error"] == "LeaseHeld"
+    holder.go_on()
+    holder.answer("that it still holds it")
+    assert successor.refusal("acquire", name=NAME, ttl=30, wait=0)["error"] == "LeaseHeld"
+
+
+def test_a_detached_lease_outlives_its_process(fleet: Fleet) -> None:
+    holder, successor = fleet.start("holder"), fleet.start("successor")
+    holder.ask("acquire", name=NAME, ttl=3600, wait=0)
+    holder.ask("detach")
+    holder.kill()
+    assert successor.refusal("acquire", name=NAME, ttl=30, wait=0.2)["error"] == "LeaseHeld"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from coordinator import Workspace
 from coordinator.files import SYSTEM_FILES
 from coordinator.names import Resource
-from coordinator.record.mount import Places
+from coordinator.record.places import Places
 
 from .processes import Process
 
@@ -33,9 +33,9 @@ class Fleet:
         self._errors = errors
         self._started: list[Process] = []
 
-    def start(self, agent: str, *, queue_lost: bool = False) -> Process:
+    def start(self, agent: str, *, queue_lost: bool = False, shared: bool = False) -> Process:
         """A worker that is ready for commands."""
-        worker = self.launch("worker.py", agent, *(["--queue-lost"] if queue_lost else []))
+        worker = self.launch("worker.py", agent, *(["--queue-lost"] if queue_lost else ["--shared"] if shared else []))
         worker.answer("that it is ready")
         return worker
 

@@ -1,4 +1,4 @@
-"""An agent in a process of its own, told what to do line by line: ``worker.py DIRECTORY AGENT [--queue-lost]``.
+"""An agent in a process of its own, told what to do line by line: ``worker.py DIRECTORY AGENT [--queue-lost | --shared]``.
 
 Each line that comes in is ``{"do": "acquire", …}``, each line that goes out is its answer, or what a longer task tells
 meanwhile. ``pause`` makes the process stop itself, really, by SIGSTOP, when it next passes a named point.
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from coordinator.files import FileLock
 
 
-class QueueLost(SystemFiles):
+class Shared(SystemFiles):
+    """A mount that other hosts write to."""
+
+    def is_local(self, path: str) -> bool:  # noqa: ARG002 - all of it
+        return False
+
+
+class QueueLost(Shared):
     """The queue lock of a client that was frozen: the server gave it to others, and the client is not told (P5)."""
 
     def try_lock(self, path: str) -> FileLock | None:
@@ -44,9 +51,9 @@ def failure(error: CoordinatorError) -> dict[str, Any]:
 class Worker:
     """Every ``do_…`` is a command; what it returns is the answer."""
 
-    def __init__(self, directory: str, agent: str, *, queue_lost: bool) -> None:
+    def __init__(self, directory: str, agent: str, *, seam: SystemFiles) -> None:
         self._hooks: list[Callable[[Call], None]] = []
-        files = InterceptedFiles(QueueLost() if queue_lost else SYSTEM_FILES, self._on_call)
+        files = InterceptedFiles(seam, self._on_call)
         self._workspace = Workspace(directory, agent=agent, files=files)
         self._held: DocumentLease | None = None
 
@@ -100,6 +107,9 @@ class Worker:
     def do_check(self) -> dict[str, Any]:
         self._lease.check()
         return {}
+
+    def do_detach(self) -> dict[str, Any]:
+        return {"token": self._lease.detach()}
 
     def do_renew(self) -> dict[str, Any]:
         self._lease.renew()
@@ -182,4 +192,6 @@ def _told(receipt: Receipt) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    Worker(sys.argv[1], sys.argv[2], queue_lost="--queue-lost" in sys.argv).run()
+    seams = {"--queue-lost": QueueLost(), "--shared": Shared()}
+    seam = next((seams[flag] for flag in sys.argv[3:]), SYSTEM_FILES)
+    Worker(sys.argv[1], sys.argv[2], seam=seam).run()
