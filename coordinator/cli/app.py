@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from traceback import format_exc
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from coordinator import __version__
 from coordinator.cli import exits
+from coordinator.cli.authority import authority_app
 from coordinator.cli.common import (
+    ANYWHERE,
     LEASE_COLUMNS,
     AgentOption,
+    FallbackOption,
     JsonOption,
     NobodyReads,
+    Reach,
+    RegionOption,
+    TableOption,
+    WorkspaceIdOption,
     WorkspaceOption,
     lease_cells,
     note,
@@ -24,17 +32,47 @@ from coordinator.cli.common import (
     print_json,
     print_table,
     put,
+    reached,
+    set_reach,
     stdout_failed,
     wants_json,
 )
 from coordinator.cli.compact import compact
 from coordinator.cli.document import document_app
 from coordinator.cli.lease import lease_app
+from coordinator.cli.stress import stress
+from coordinator.cli.table import table_app
 from coordinator.cli.tasks import tasks_app
-from coordinator.errors import CoordinatorError
+from coordinator.errors import BadValue, CoordinatorError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from coordinator.workspace import Workspace
+
+
+class _OptionsAnywhere(TyperGroup):
+    """How the workspace is reached may be said before the command, or among the command's own options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        own, first = iter(args[:end]), []
+        rest = []
+        for each in own:
+            name, sign, _ = each.partition("=")
+            if name not in ANYWHERE:
+                rest.append(each)
+            elif sign:
+                first.append(each)
+            else:
+                value = next(own, None)
+                if value is None:
+                    raise BadValue(f"{name} is said without a value", argument=name.removeprefix("--"), value=None)
+                first += [name, value]
+        return super().parse_args(ctx, [*first, *rest, *args[end:]])
+
 
 app = typer.Typer(
     name="coordinator",
+    cls=_OptionsAnywhere,
     help="Leases and documents for agents that share one workspace directory.",
     epilog=exits.SUMMARY,
     no_args_is_help=True,
@@ -44,6 +82,8 @@ app = typer.Typer(
 app.add_typer(lease_app, name="lease")
 app.add_typer(document_app, name="document")
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(authority_app, name="authority")
+app.add_typer(table_app, name="table")
 app.command()(compact)
 
 
@@ -58,13 +98,17 @@ def _main(
     _version_wanted: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version.")
     ] = False,
+    table: TableOption = None,
+    region: RegionOption = None,
+    workspace_id: WorkspaceIdOption = None,
+    fallback: FallbackOption = None,
 ) -> None:
-    pass
+    set_reach(reached()._replace(table=table, region=region, workspace_id=workspace_id, fallback=fallback))
 
 
 @app.command()
 def init(
-    directory: Annotated[str, typer.Argument(help="An existing directory.")] = ".",
+    directory: Annotated[str | None, typer.Argument(help="An existing directory. Default: this one.")] = None,
     primitive: Annotated[
         str | None, typer.Option(metavar="symlink|directory", help="How records are put. Default: what works.")
     ] = None,
@@ -72,17 +116,58 @@ def init(
 ) -> None:
     """Makes a directory a workspace, after trying whether its file system can carry one.
 
-    JSON: {"directory", "workspace_id", "primitive", "format"}.
+    With --table NAME that table rules it from the beginning; with --fallback table as well, its directory, until flock
+    is refused. With --table NAME --workspace-id ID it has no directory: leases and updates only, through the table.
+
+    JSON: {"directory", "workspace_id", "primitive", "format"}; with a table also {"table", "mode", "epoch"}.
     """
     from coordinator.workspace import Workspace  # noqa: PLC0415 - not for --help
 
-    workspace = Workspace.init(directory, primitive=primitive)
+    reach = reached()
+    if reach.workspace_id is not None and directory is not None:
+        hint = "a directory's id is made for it; with --workspace-id it has no directory"
+        raise BadValue(
+            "there is to be a directory, or --workspace-id", argument="directory", value=directory, hint=hint
+        )
+    named = directory if reach.workspace_id is not None else directory or "."
+    workspace = Workspace.init(
+        named,
+        primitive=primitive,
+        table=reach.table,
+        workspace=reach.workspace_id,
+        region=reach.region,
+        fallback=reach.fallback if named else None,
+    )
     made = workspace.format
     if as_json:
         shown = {"workspace_id": made.workspace_id, "primitive": made.primitive, "format": made.format}
-        print_json({"directory": workspace.directory} | shown)
-    else:
-        put(f"{workspace.directory} is a workspace (records by {made.primitive})\n")
+        print_json({"directory": workspace.directory} | shown | _rule(workspace))
+        return
+    how = f" (records by {made.primitive})" if made.primitive else ""
+    put(f"{_place(workspace)} is a workspace{how}\n")
+    _tell_rule(workspace)
+
+
+def _place(workspace: Workspace) -> str:
+    return workspace.directory or f"{workspace.format.workspace_id} in the table {reached().table}"
+
+
+def _rule(workspace: Workspace) -> dict[str, Any]:
+    """Who rules, where a table was named. That it does not answer is noted: what was asked for is answered all the same."""
+    try:
+        found = workspace.authority()
+    except StoreUnavailable as error:
+        note(str(error), as_json=reached().as_json)
+        return {}
+    return {} if found is None else {"table": reached().table, "mode": found.mode, "epoch": found.epoch}
+
+
+def _tell_rule(workspace: Workspace) -> None:
+    """Tells people who rules, where a table was named."""
+    told = _rule(workspace)
+    if told:
+        rules = f"the table {told['table']} rules" if told["mode"] == "table" else "the mount rules"
+        put(f"{rules} the workspace {workspace.format.workspace_id} (epoch {told['epoch']})\n")
 
 
 @app.command()
@@ -96,7 +181,8 @@ def status(
     REV and BYTES are the committed content's; EDITS counts edits by hand that were kept (`document show` says where).
 
     JSON: a list of {"resource", "state", "holder", "fence", "since_ms", "until_ms", "waiting", "revision",
-    "size_bytes", "conflicts", "now_ms", "trouble"}; times are the store's clock, Unix milliseconds.
+    "size_bytes", "conflicts", "now_ms", "trouble"}; times are the store's clock, Unix milliseconds. Who rules is told
+    by `authority show --json`.
     """
     opened = open_workspace(workspace)
     found = [opened.status_of(name) for name in names] if names else opened.status()
@@ -104,7 +190,8 @@ def status(
         print_json([asdict(each) for each in found])
         return
     if not found:
-        put(f"nothing was leased or committed in {opened.directory} yet\n")
+        put(f"nothing was leased or committed in {_place(opened)} yet\n")
+        _tell_rule(opened)
         return
     rows = [
         [
@@ -117,6 +204,7 @@ def status(
     ]
     right = ("FENCE", "WAITING", "REV", "BYTES", "EDITS")
     print_table([*LEASE_COLUMNS, "REV", "BYTES", "EDITS"], rows, right=right)
+    _tell_rule(opened)
     for each in found:
         if each.trouble:
             note(each.trouble)
@@ -163,9 +251,13 @@ def demo(
     raise typer.Exit(run_demo(tasks_path=tasks, workers=workers, as_json=as_json, keep=keep))
 
 
+app.command()(stress)
+
+
 def execute(arguments: list[str]) -> int:  # noqa: PLR0911 - one way out for each kind of end
     """Runs the command line, and turns errors into one line; returns the exit status."""
     as_json = wants_json(arguments)
+    set_reach(Reach(as_json=as_json))
     try:
         return app(args=arguments, prog_name="coordinator", standalone_mode=False) or exits.OK
     except CoordinatorError as error:

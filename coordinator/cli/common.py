@@ -7,7 +7,9 @@ import io
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import typer
 
@@ -40,6 +42,42 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 WaitOption = Annotated[str, typer.Option(metavar="SECONDS|forever", help="How long to wait for the lease.")]
 TtlOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long the lease outlives this process.")]
 
+# For the whole command line: they may stand before the command or among its own options (app.py).
+TableOption = Annotated[
+    str | None,
+    typer.Option(
+        "--table",
+        metavar="NAME",
+        envvar="COORDINATOR_TABLE",
+        help="The DynamoDB table that rules the workspace, or may come to rule it: name or ARN.",
+    ),
+]
+RegionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--region", metavar="REGION", envvar="COORDINATOR_REGION", help="Of the table. Default: the environment's."
+    ),
+]
+WorkspaceIdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workspace-id",
+        metavar="ID",
+        envvar="COORDINATOR_WORKSPACE_ID",
+        help="The workspace, without its directory: by the table only. With --workspace: it has to be that one.",
+    ),
+]
+FallbackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fallback",
+        metavar="table",
+        envvar="COORDINATOR_FALLBACK",
+        help="Move the rule to the table when the mount refuses flock for too long. Without a directory: nothing.",
+    ),
+]
+ANYWHERE: Final = ("--table", "--region", "--workspace-id", "--fallback")
+
 _MINUTES_ABOVE_S = 120
 _HOURS_ABOVE_S = 7200
 
@@ -48,30 +86,99 @@ class NobodyReads(Exception):
     """Stdout is a pipe that nobody reads any more, as in ``coordinator status | head``: no error."""
 
 
+class Reach(NamedTuple):
+    """How the workspace is reached, as far as it is not its directory: the options for the whole command line."""
+
+    table: str | None = None
+    region: str | None = None
+    workspace_id: str | None = None
+    fallback: str | None = None
+    as_json: bool = False
+
+    def environment(self) -> dict[str, str]:
+        """The variables that say it to a command that is started."""
+        told = {
+            "COORDINATOR_TABLE": self.table,
+            "COORDINATOR_REGION": self.region,
+            "COORDINATOR_WORKSPACE_ID": self.workspace_id,
+            "COORDINATOR_FALLBACK": self.fallback,
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+
+_reach: ContextVar[Reach | None] = ContextVar("reach", default=None)
+
+
+def set_reach(reach: Reach) -> None:
+    """Says it for the command that follows."""
+    _reach.set(reach)
+
+
+def reached() -> Reach:
+    """What was said of it."""
+    return _reach.get() or Reach()
+
+
 # ── coming in ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def open_workspace(
     directory: str | None, agent: str | None = None, on_event: Callable[[Event], None] | None = None
 ) -> Workspace:
-    """The workspace that was named, or the nearest one above the current folder.
+    """The workspace that was named, or the nearest one above the current folder, or one that only a table knows.
 
     Raises:
         NotAWorkspace: There is none.
+        BadValue: The directory is not that of the workspace id that was given with it.
     """
     from coordinator.workspace import Workspace  # noqa: PLC0415 - not for --help
 
-    return Workspace(directory or _nearest(), agent=agent, on_event=on_event)
+    reach = reached()
+    on_event = partial(_tell_falling_back, on_event, as_json=reach.as_json)
+    if reach.workspace_id is not None and not directory:
+        return Workspace(
+            agent=agent, on_event=on_event, table=reach.table, region=reach.region, workspace=reach.workspace_id
+        )
+    directory = directory or nearest()
+    if reach.workspace_id is not None:
+        _refuse_another(directory, reach.workspace_id)
+    return Workspace(
+        directory, agent=agent, on_event=on_event, table=reach.table, region=reach.region, fallback=reach.fallback
+    )
 
 
-def _nearest() -> str:
+def _refuse_another(directory: str, workspace_id: str) -> None:
+    from coordinator.files import SYSTEM_FILES  # noqa: PLC0415 - not for --help
+    from coordinator.record.format import read_format  # noqa: PLC0415 - likewise
+
+    found = read_format(SYSTEM_FILES, os.path.realpath(directory)).workspace_id
+    if found != workspace_id:
+        raise BadValue(
+            f"the workspace in {directory} has the id {found!r}, not {workspace_id!r}",
+            argument="workspace-id",
+            value=workspace_id,
+            hint="name one of the two: --workspace DIR, or --workspace-id ID for what has no directory here",
+        )
+
+
+def _tell_falling_back(also: Callable[[Event], None] | None, event: Event, *, as_json: bool) -> None:
+    """Notes what nobody asked for, and everybody should know."""
+    if event.kind == "falling_back":
+        note(f"flock is refused ({event.reason}): the rule is moved to the table", as_json=as_json)
+    if also:
+        also(event)
+
+
+def nearest() -> str:
+    """The nearest folder, from the current one upwards, that is a workspace. Raises NotAWorkspace."""
     try:
         here = folder = os.getcwd()
     except OSError as error:
         raise NotAWorkspace(f"the current folder is gone ({error.strerror})", path="", hint="cd to another") from None
     while not os.path.isdir(os.path.join(folder, STATE_DIR)):
         if folder == os.path.dirname(folder):
-            raise NotAWorkspace(f"neither {here} nor any folder above it is a workspace", path=here)
+            by_id = None if reached().table is None else "name it: --workspace DIR, or --workspace-id ID"
+            raise NotAWorkspace(f"neither {here} nor any folder above it is a workspace", path=here, hint=by_id)
         folder = os.path.dirname(folder)
     return folder
 

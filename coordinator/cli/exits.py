@@ -5,12 +5,13 @@
      2  the command line, or a name or figure in it, is wrong
     65  data is damaged, or is not the JSON it has to be
     66  no such document, or no workspace there
-    69  the store does not answer: look at the mount, then try again
+    69  the store does not answer: look at the mount, or the table, then try again
     73  no room: the disk is full, over quota or read-only
     75  somebody else was first, or holds it: try again later
     76  the lease was lost, or is not held with that fence; nothing more may be done under it
     77  ``document update``: rejected, because what it requires does not hold; why, who was first, at which revision
-    78  how the workspace is set up: a newer version, an unsuitable file system, another store
+    78  how the workspace is set up: a newer version, an unsuitable file system or table, another store that rules, or
+        no directory where one is needed
     79  ``tasks claim``: there is no task to be had
    130  interrupted
 

@@ -80,7 +80,8 @@ def run(
 
     The lease is kept alive while the command runs. Signals are passed on to it. If the lease is lost, the command is
     stopped, and the exit status is 76. Its environment has COORDINATOR_WORKSPACE, COORDINATOR_RESOURCE and
-    COORDINATOR_FENCE. If this process is killed (SIGKILL), the command runs on, and the lease ends after its ttl.
+    COORDINATOR_FENCE, and what --table and the like said. If this process is killed (SIGKILL), the command runs on, and
+    the lease ends after its ttl.
 
     JSON: stdout is the command's; notes and errors are lines of JSON on stderr.
     """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from coordinator.cli import exits
 from coordinator.cli.command import Command, Signals
-from coordinator.cli.common import note, print_error
+from coordinator.cli.common import note, print_error, reached
 from coordinator.document.content import parse_json
 from coordinator.errors import AcquireCancelled, CoordinatorError, LeaseHeld, LeaseLost, MalformedDocument
 
@@ -74,7 +74,8 @@ class _Run:
     def run(self, arguments: list[str], *, commit: bool) -> int:
         """Raises LeaseLost when it was lost before the command's edit was committed."""
         lease = self._lease
-        is_document = self._workspace.document(lease.resource).revision > 0
+        has_directory = bool(self._workspace.directory)  # without, only the lease is to be had
+        is_document = has_directory and self._workspace.document(lease.resource).revision > 0
         if is_document:
             lease.read()  # the command is to find the newest content in the plain file
         if self._signals.first:
@@ -99,6 +100,7 @@ class _Run:
             "COORDINATOR_WORKSPACE": self._workspace.directory,
             "COORDINATOR_RESOURCE": self._lease.resource,
             "COORDINATOR_FENCE": str(self._lease.fence),
+            **reached().environment(),
         }
         return {**os.environ, **told}
 

@@ -5,7 +5,6 @@
     worker.py      one worker process: claim, work, complete
     reader.py      one reader process: is the file whole, at every look?
     faults.py      who is killed and who is frozen, and when: drawn from a seed
-    fleet.py       the processes of an act; none is ever left behind, stopped ones least of all
     ledger.py      what was acknowledged: one journal a process
     act.py         one act: start, faults, progress, end
     coordinated.py the workspace of a coordinated act, for whoever judges it

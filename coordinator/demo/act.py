@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from coordinator.demo.coordinated import Coordinated
 from coordinator.demo.faults import FREEZE, draw_faults, stops_of
-from coordinator.demo.fleet import ENDED, RUNNING, STOPPED, Child, Fleet
+from coordinator.processes import ENDED, RUNNING, STOPPED, Child, Fleet
 from coordinator.demo.judge import Counts, judge
 from coordinator.demo.ledger import Entry, JournalTail
 from coordinator.demo.reader import NAME as READER

@@ -16,7 +16,7 @@ import pytest
 from coordinator.demo import show
 from coordinator.demo.act import Outcome
 from coordinator.demo.faults import FREEZE, KILL, draw_faults, stops_of
-from coordinator.demo.fleet import ENDED, STOPPED, Child, Fleet
+from coordinator.processes import ENDED, STOPPED, Child, Fleet
 from coordinator.demo.judge import Counts
 from coordinator.demo.ledger import CLAIM, COMPLETE, Entry, Journal, JournalTail, unfinished
 from coordinator.demo.report import COLUMNS, Opening, PlainReport, Report, row_of, verdict_lines

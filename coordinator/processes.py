@@ -1,4 +1,4 @@
-"""The processes of an act. However the act ends, none of them is left behind, stopped ones least of all.
+"""The processes of a demonstration or a stress run. However it ends, none is left behind, stopped ones least of all.
 
 Each process is the only one of its own process group, so that Ctrl-C at the terminal reaches the parent alone, which
 then clears up. Should the parent itself be killed, their standard input ends, and they leave; the reader continues
