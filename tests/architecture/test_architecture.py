@@ -37,6 +37,7 @@ FLOORS: Final = {
     "together": 1,
     "log": 2,
     "document": 2,
+    "invocation": 3,
     "status": 3,
     "tasks": 3,
     "workspace": 3,
