@@ -29,6 +29,7 @@ LEVELS: Final = {
     "folded": 10,
     "log_quarantined": 40,  # an agent's log is damaged; what is left of it is kept, and nothing more of it is folded
     "inbox_damaged": 40,  # an item of the inbox was altered by hand; nothing of it is folded
+    "inbox_unread": 30,  # the table did not answer: what waits there is folded later
     "log_retired": 20,  # a log that was silent for long is fenced, read to its end, and deleted
     "resubmitted": 30,  # a log was fenced or set aside under its writer, which went on in a new one
     "edit_absorbed": 20,  # what somebody wrote into the plain file by hand was folded

@@ -216,7 +216,7 @@ class _SystemLock:
 def keep_over_exec(lock: FileLock) -> None:
     """Has a lock stay when this process becomes another program (exec), instead of being freed."""
     if isinstance(lock, _SystemLock):
-        os.set_inheritable(lock.descriptor, True)  # noqa: FBT003 - os names it so
+        os.set_inheritable(lock.descriptor, True)
 
 
 # A fork between opening a lock file and noting it here would leave the child with a share of the lock, which it would

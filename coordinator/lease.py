@@ -415,14 +415,17 @@ def resume(member: Member, token: str) -> tuple[Resource, Granted]:
     """
     resource, fence, lease_id = parse_token(token)
     author, new_lease_id, dating = member.author(), new_id(), Dating(member)
-    began, left_ms = dating.mark, member.host.left_ms() if member.host is not None else 0
+    began, given_ms = dating.mark, member.host.left_ms() if member.host is not None else 0
+
+    def left_ms() -> int:
+        """Of this process's own host, if it has a deadline; the first holder's counts no more."""
+        return max(given_ms - elapsed_max_ms(began, dating.mark), 1) if given_ms else 0
+
+    def request_for(_n: int, now_ms: int) -> Resume:
+        return Resume(author, lease_id, fence, new_lease_id, now_ms + left_ms() if given_ms else 0)
+
     member.store.show_life(author.incarnation)
-    decision = settle(
-        member.store,
-        resource,
-        lambda _n, _now_ms: Resume(author, lease_id, fence, new_lease_id),
-        asked_ms=dating.now_ms,
-    )
+    decision = settle(member.store, resource, request_for, asked_ms=dating.now_ms)
     if isinstance(decision, Refusal):
         reason = str(decision.why)
         holder = decision.record.lease.agent if decision.record.lease else ""
@@ -435,8 +438,4 @@ def resume(member: Member, token: str) -> tuple[Resource, Granted]:
             successor_fence=decision.record.lease.fence if decision.record.lease else 0,
             kept="",
         )
-    bounds_ms = [left_ms - elapsed_max_ms(began, dating.mark)] if left_ms else []
-    held = decision.record.lease
-    if held is not None and held.dead_by_ms:  # its first holder's host: others may take it over then (P9)
-        bounds_ms.append(held.dead_by_ms - held.renewed_ms)
-    return resource, Granted(decision.record, dating.mark, max(min(bounds_ms), 1) if bounds_ms else 0, 0)
+    return resource, Granted(decision.record, dating.mark, left_ms(), 0)

@@ -87,6 +87,7 @@ LOG_TRIES: Final = 3  # segments begun for one append, after errors
 INBOX_FRAME_MAX_BYTES: Final = 64 << 10  # an operation that goes through the table
 INBOX_MAX_BYTES: Final = 192 << 10  # of one writer's, that wait to be folded: an item has 400 KB (AWS)
 INBOX_POLL_MS: Final = 200  # how often one compactor looks
+INBOX_UNREAD_MS: Final = 30_000  # and how long it does without, when the table did not answer
 INBOX_ASK_MIN_MS: Final = 50  # a writer's first pause before it asks for its outcomes; grows by half each time, up to
 INBOX_ASK_MAX_MS: Final = 1000
 

@@ -153,7 +153,7 @@ def _place(workspace: Workspace) -> str:
 
 
 def _rule(workspace: Workspace) -> dict[str, Any]:
-    """Who rules, where a table was named. That it does not answer is noted: what was asked for is answered all the same."""
+    """Who rules, where a table was named. That it does not answer is noted, and no reason to answer nothing."""
     try:
         found = workspace.authority()
     except StoreUnavailable as error:

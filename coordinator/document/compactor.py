@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from coordinator.record.record import Record
 
 OVER = frozenset({"ended", "quarantined"})
+FOLDS_MAX = 1000  # for reading every log to its end: 1 GiB of them
 _CLOCK_KEEP_MS = 1000  # how long the store's time is reckoned before it is asked anew
 
 
@@ -107,6 +108,7 @@ class Compactor:
         self._state: State | None = None
         self._asked: tuple[Instant, int] | None = None
         self._mark: tuple[int, int] = (0, 0)
+        self._unread: set[str] = set()  # logs that the last fold did not read to their end
         self._published_line: tuple[FoldAt | None, bytes] = (None, b"")
         member.also_after_fork(self)
 
@@ -202,6 +204,7 @@ class Compactor:
             return Folded(waiting_for=holder, record=record)
         inbox = self._drain.look(state.positions) if self._drain else []
         batch = self._reader.read(state.mounted(), max_bytes=FOLD_BATCH_BYTES)
+        self._unread = batch.unread
         if batch.damaged and self._member.store.read(self._resource) != record:
             return None  # what seems damaged may be what somebody who was ahead has deleted
         read = [(new.payloads, new.after) for new in batch.logs] + [(new.payloads, new.after) for new in inbox]
@@ -256,7 +259,7 @@ class Compactor:
                 continue
             if name in retire and position.state == "open":
                 positions[name] = positions.get(name, position)._replace(state="fenced")
-            elif position.state == "fenced":  # fenced by an earlier fold, and read afresh by this one
+            elif position.state == "fenced" and name not in batch.unread:  # by an earlier fold, and read to its end
                 positions[name] = positions.get(name, position)._replace(state="ended")
         return positions
 
@@ -283,7 +286,7 @@ class Compactor:
         draft = self._checkpoint(state, record, plan, body)
         line = encode_line(body)
         try:
-            place = self._log.append(line)
+            place = self._log.append(line, on_revision=state.revision, checkpoint=state.checkpoint)
             decision = self._settle(record, line, place)
         except StoreUnavailable as error:
             if draft and not error.outcome_unknown:
@@ -297,6 +300,7 @@ class Compactor:
         at = LineAt(revision, *_place(place), sha256_of(line))
         self._take(state, body, at, plan)
         self._published_line = (at.place, line)
+        self._log.published(revision)
         if self._drain:
             self._drain.answer(at.place, state.ids, plan.outcomes, revision)
         return self._published(plan, decision.record, revision)._replace(checkpoint=draft is not None)
@@ -383,23 +387,34 @@ class Compactor:
             How many. Raises StoreUnavailable; a retry is safe.
         """
         with self.guard:
-            done = self.fold_once()
-            state = self._state
-            if state is None or done.waiting_for:
+            if not self._fold_all():
                 return 0
+            state = self._state
+            assert state is not None  # noqa: S101 - it was folded just now
             try:
                 now_ms = self._member.store.now_ms()
                 if self._drain and self._drain.fence_silent(state.positions, now_ms):
-                    self.fold_once()
+                    self._fold_all()
                 silent = silent_logs(self._member, self._resource, state.mounted().values(), now_ms)
                 remove_orphans(self._member, self._resource, state.positions, now_ms)
             except OSError as error:
                 raise unavailable(error, self._resource, "looking for silent logs of") from error
             if silent:
                 self.fold_once(retire=silent)
-                self.fold_once()
+                self._fold_all()
                 self._tell("log_retired", logs=silent)
             return len(silent)
+
+    def _fold_all(self) -> bool:
+        """Folds until every log was read to its end, as it was then; whether that could be done."""
+        for _ in range(FOLDS_MAX):
+            done = self.fold_once()
+            if done.waiting_for or self._state is None:
+                return False
+            is_fencing = any(position.state == "fenced" for position in self._state.positions.values())
+            if not self._unread and not is_fencing:
+                return True
+        return False
 
     def collect_chain(self, record: Record) -> None:
         """Keeps the chain short (P18); to be called without the turn."""

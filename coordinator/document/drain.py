@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from coordinator.clock import elapsed_max_ms
 from coordinator.document.fold import AGAIN
 from coordinator.document.revision import Lines, decided_at, load_json
-from coordinator.errors import BadValue, CoordinatorError
+from coordinator.errors import BadValue, CoordinatorError, StoreUnavailable
 from coordinator.events import Event
-from coordinator.limits import INBOX_POLL_MS, RETIRE_AFTER_MS
+from coordinator.limits import INBOX_POLL_MS, INBOX_UNREAD_MS, RETIRE_AFTER_MS
 from coordinator.log.inbox import Answer, Inbox, InboxLog, read_item
 from coordinator.log.walk import ENDED, INBOX_SEGMENT, OPEN
 
@@ -43,14 +43,24 @@ class Drain:
         self._resource = resource
         self._inbox = Inbox(table, resource)
         self._looked: Instant | None = None
+        self._pause_ms = INBOX_POLL_MS
         self._logs: list[InboxLog] | None = None  # of this fold; None: it did not look
 
     def look(self, positions: Mapping[str, Position]) -> list[InboxLog]:
-        """What is in the inbox, at most every INBOX_POLL_MS; nothing in between. Raises StoreUnavailable."""
+        """What is in the inbox, at most every INBOX_POLL_MS; nothing in between.
+
+        A table that does not answer is no reason to fold nothing else: it is asked again after INBOX_UNREAD_MS.
+        """
         now = self._member.clock.now()
         self._logs = None
-        if self._looked is None or elapsed_max_ms(self._looked, now) >= INBOX_POLL_MS:
-            self._logs, self._looked = self._read(positions), now
+        if self._looked is None or elapsed_max_ms(self._looked, now) >= self._pause_ms:
+            self._looked = now
+            try:
+                self._logs, self._pause_ms = self._read(positions), INBOX_POLL_MS
+            except StoreUnavailable as error:
+                self._looked, self._pause_ms = self._member.clock.now(), INBOX_UNREAD_MS
+                event = Event("inbox_unread", str(self._resource), self._member.agent, reason=error.cause)
+                self._member.events.tell(event)
         return self._logs or []
 
     def _read(self, positions: Mapping[str, Position]) -> list[InboxLog]:

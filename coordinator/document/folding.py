@@ -268,7 +268,10 @@ class Folding:
 
     def is_view_due(self, record: Record) -> bool:
         """Whether the plain file is behind a record for too long, or not what it was made last."""
-        behind_ms = self._view.behind_ms(record)
+        try:
+            behind_ms = self._view.behind_ms(record)
+        except StoreUnavailable:
+            return False  # the content can be had all the same
         return behind_ms is None or behind_ms > VIEW_PAUSE_MIN_MS + self._next_ms
 
     def close(self) -> None:

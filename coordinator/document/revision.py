@@ -35,10 +35,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
+from coordinator.clock import elapsed_max_ms
 from coordinator.document.snapshot import sha256_of
 from coordinator.errors import CorruptSnapshot
 from coordinator.folders import list_surely, make_dirs, refresh_down
-from coordinator.limits import FOLD_FILE_BYTES, FOLD_TRIES
+from coordinator.limits import FOLD_FILE_BYTES, FOLD_TRIES, ORPHAN_KEEP_MS
 from coordinator.names import new_id
 from coordinator.record.record import FoldAt
 from coordinator.record.unavailable import unavailable
@@ -46,6 +47,7 @@ from coordinator.record.unavailable import unavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from coordinator.clock import Instant
     from coordinator.files import NewFile
     from coordinator.names import Resource
     from coordinator.record.member import Member
@@ -158,19 +160,36 @@ class FoldLog:
         self._file = 0
         self._open: NewFile | None = None
         self._offset = 0
+        self._as_of = 0  # the revision of the last line in it that stands, or that it was begun on
+        self._begun: Instant = member.clock.now()
 
-    def append(self, line: bytes) -> FoldAt:
+    def published(self, revision: int) -> None:
+        """The line that was appended last stands, as this revision."""
+        self._as_of = revision
+
+    def append(self, line: bytes, *, on_revision: int, checkpoint: int) -> FoldAt:
         """Writes a line; when this returns it is durable. ``revision`` of what is returned is 0: the record says it.
+
+        A file in which nothing stands that is younger than the last checkpoint may be deleted by anybody (tidy.py): it
+        is left for a new one. Whoever does not know of that checkpoint yet is beaten at the record.
+
+        Args:
+            line: See encode_line.
+            on_revision: The revision that it is made on.
+            checkpoint: The revision of the last checkpoint, as of that.
 
         Raises:
             StoreUnavailable: It could not be written; nothing names it, so a retry is safe.
         """
         if self._pid != os.getpid():  # the first line, or a forked child's: it never writes its parent's file (P19)
             self._pid, self._incarnation, self._file, self._open = os.getpid(), new_id(), 0, None
+        if self._as_of < checkpoint or self._is_stray():
+            self._abandon()
         for left in reversed(range(FOLD_TRIES)):
             try:
                 if self._open is None or self._offset + len(line) > FOLD_FILE_BYTES:
                     self._begin()
+                    self._as_of, self._begun = on_revision, self._member.clock.now()
                 assert self._open is not None  # noqa: S101 - begun just now
                 offset = self._offset
                 self._open.write(line)
@@ -182,6 +201,10 @@ class FoldLog:
                 if not left or error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
                     raise unavailable(error, self._resource, "writing a fold of") from error
         raise AssertionError("the last try raised or returned")
+
+    def _is_stray(self) -> bool:
+        """Whether nobody may have heard of this file for so long that it is taken for a stranger's."""
+        return elapsed_max_ms(self._begun, self._member.clock.now()) > ORPHAN_KEEP_MS // 2
 
     def _begin(self) -> None:
         self._abandon()

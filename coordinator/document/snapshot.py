@@ -192,21 +192,21 @@ def read_head(member: Member, resource: Resource) -> tuple[Record | None, bytes]
     )
 
 
-def collect_snapshots(member: Member, resource: Resource, needed: Collection[str] = ()) -> tuple[int, int]:
+def collect_snapshots(
+    member: Member, resource: Resource, newest: Record, needed: Collection[str] = ()
+) -> tuple[int, int]:
     """Deletes snapshots that nobody can need any more, and refused content that is older than its retention.
 
     Args:
         member: Through whom.
         resource: Whose.
-        needed: Names that the newest fold rests on.
+        newest: The newest record, as read before anything else: what is committed or folded on later has a higher
+            number than its floor.
+        needed: Names that its fold rests on.
 
     Returns:
         Files deleted, and their bytes.
     """
-    newest = member.store.read(resource)
-    if newest is None:
-        return 0, 0
-    # The floor is read before the folder is listed: whatever is committed in between has a higher number.
     named = {
         record.head.snapshot for record in member.store.history(resource) if record.head and _is_live(record, newest)
     }

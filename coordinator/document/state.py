@@ -61,6 +61,7 @@ class State:
         lines_bytes: Size of the lines since the last checkpoint.
         full_bytes: Size of that checkpoint, content included.
         files: The files that the lines since then stand in.
+        checkpoint: Its revision; 0: there was none.
     """
 
     def __init__(self) -> None:
@@ -76,6 +77,7 @@ class State:
         self.lines_bytes = 0
         self.full_bytes = 0
         self.files: set[str] = set()
+        self.checkpoint = 0
 
     @property
     def value(self) -> Any:
@@ -139,7 +141,7 @@ class State:
         if "full" in body:
             self.base = max(self.base, Base(*body["base"]))  # by revision: whole content may have been committed since
             self.full_bytes, self.lines_bytes = body["base"][4] + line.at.size_bytes, 0
-            self.files = set()
+            self.files, self.checkpoint = set(), line.at.revision
         else:
             self.lines_bytes += line.at.size_bytes
         self.files.add(line.at.place.name)

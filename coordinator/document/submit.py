@@ -29,6 +29,7 @@ from coordinator.errors import StoreUnavailable
 from coordinator.events import Event
 from coordinator.limits import LEAD_AFTER_MAX_MS, LEAD_AFTER_MS, POLL_MAX_MS, QUEUE_STUCK_WAIT_MAX_MS, QUEUE_WAIT_MAX_MS
 from coordinator.log.keep import log_files
+from coordinator.log.opening import parse_file_name
 from coordinator.log.writer import LogWriter
 from coordinator.record.record import FoldAt
 from coordinator.record.unavailable import unavailable
@@ -247,7 +248,9 @@ class Submissions:
             pending.fenced = position.state != "open"
             return
         try:  # not folded yet, or retired, deleted and forgotten
-            pending.fenced = not log_files(self._member, self._resource, pending.incarnation)
+            names = map(parse_file_name, log_files(self._member, self._resource, pending.incarnation))
+            # What is not folded yet has its first segment; a later one may have been begun after the rest was deleted.
+            pending.fenced = not any(name is not None and name.segment == 1 for name in names)
         except OSError as error:
             raise unavailable(error, self._resource, "listing the logs of", outcome_unknown=True) from error
 

@@ -19,16 +19,17 @@ if TYPE_CHECKING:
     from coordinator.document.revision import Line
     from coordinator.names import Resource
     from coordinator.record.member import Member
-    from coordinator.record.record import FoldAt
+    from coordinator.record.record import FoldAt, Record
 
 
-def tidy(member: Member, resource: Resource, place: FoldAt) -> tuple[int, int]:
+def tidy(member: Member, resource: Resource, record: Record, place: FoldAt) -> tuple[int, int]:
     """Deletes what is no longer needed. Safe at any time, by any number at once.
 
     Args:
         member: Through whom.
         resource: Whose.
-        place: The newest fold line, as the newest record tells.
+        record: The newest record.
+        place: The newest fold line, as it tells.
 
     Returns:
         Files deleted, and their bytes.
@@ -43,7 +44,7 @@ def tidy(member: Member, resource: Resource, place: FoldAt) -> tuple[int, int]:
     except OSError as error:
         raise unavailable(error, resource, "collecting the folds of") from error
     bases = {Base(*line.body["base"]).head.snapshot for line in needed}
-    more_files, more_bytes = collect_snapshots(member, resource, bases)
+    more_files, more_bytes = collect_snapshots(member, resource, record, bases)
     return files + more_files, freed_bytes + more_bytes
 
 

@@ -52,8 +52,10 @@ class Upkeep:
     def remove_unneeded(self) -> tuple[int, int]:
         """Deletes what nobody needs any more: files, and their bytes. Raises as ``tidy``."""
         record = self._member.store.read(self._resource)
-        if record is None or record.fold is None:
-            return collect_snapshots(self._member, self._resource)
+        if record is None:
+            return 0, 0
+        if record.fold is None:
+            return collect_snapshots(self._member, self._resource, record)
         from coordinator.document.tidy import tidy  # noqa: PLC0415 - a document that was never folded does without
 
-        return tidy(self._member, self._resource, record.fold)
+        return tidy(self._member, self._resource, record, record.fold)

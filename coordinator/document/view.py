@@ -179,7 +179,12 @@ class View:
         """The revision that the file's bytes are, as far as that is known without reading the history; 0 if not."""
         if record.head and not record.is_folded and sha256 == record.head.sha256:
             return record.revision
-        return self.renderings.revision_of(sha256) if record.fold else 0
+        if record.fold is None and self._is_earlier(sha256):
+            return 0
+        try:
+            return self.renderings.revision_of(sha256)
+        except OSError as error:
+            raise unavailable(error, self._resource, "looking at what was shown of") from error
 
     def refresh(
         self,

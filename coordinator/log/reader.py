@@ -64,6 +64,7 @@ class LogBatch(NamedTuple):
         orphans: Files that are nobody's: their log's first segment is missing and no position knows it, or the name is
             not that of a log, or it is a copy under another agent's name. Never folded (P27).
         left: Incarnations that have ended and whose files are there nonetheless: to be deleted (again).
+        unread: Incarnations that ``max_bytes`` did not suffice for: there may be more in them.
     """
 
     logs: list[NewFrames]
@@ -71,6 +72,7 @@ class LogBatch(NamedTuple):
     absent: list[str]
     orphans: list[str]
     left: list[str]
+    unread: set[str]
 
 
 class _Files:
@@ -160,13 +162,14 @@ class LogReader:
         if any(positions[incarnation].state != OPEN for incarnation in absent):
             # Whoever forgets a position rests on this: a file that a power failure brought back would be folded anew.
             self._files.sync_names()
-        batch = LogBatch([], [], absent, list(listing.strangers), [])
+        batch = LogBatch([], [], absent, list(listing.strangers), [], set())
         incarnations = sorted(listing.logs)
         start = bisect_left(incarnations, self._next)
         left_bytes, self._next = max_bytes, ""
-        for incarnation in incarnations[start:] + incarnations[:start]:
+        for i, incarnation in enumerate(turn := incarnations[start:] + incarnations[:start]):
             if left_bytes <= 0:
                 self._next = incarnation
+                batch.unread.update(turn[i:])
                 break
             left_bytes -= self._look(batch, listing, incarnation, positions.get(incarnation), left_bytes)
         return batch
@@ -217,6 +220,8 @@ class LogReader:
         if walk.damage is not None:
             path = self._files.path(log.file(walk.damage.segment))
             batch.damaged.append(Damage(log.incarnation, log.agent, path, walk.damage.offset, walk.damage.what))
+        if walk.has_more:
+            batch.unread.add(log.incarnation)
         after = walk.after
         # A position that moved without operations is not worth a revision: the next look finds the same again.
         if after is not None and (walk.payloads or before is None or after.state != before.state):

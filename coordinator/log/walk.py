@@ -151,6 +151,11 @@ class Walk:
         at = (self._segment, self._offset, self._chain, self._seq)
         return Position(*self._log[:2], *at, ENDED if self._ended else state)
 
+    @property
+    def has_more(self) -> bool:
+        """Whether it stopped because it had read enough: there may be more."""
+        return self._left_bytes <= 0 and not self._ended and self.damage is None
+
     def run(self) -> None:
         """Reads as far as it goes.
 

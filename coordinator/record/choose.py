@@ -150,7 +150,7 @@ def open_unmounted(options: TableOptions, clock: Clock, *, make: bool, agent: st
             f"the table {options.table!r} knows no workspace {options.workspace!r}",
             path=options.workspace,
             hint="is the id right (coordinator status, where its directory is)? To make one without a directory: "
-            "Workspace.init(table=…, workspace=…), or coordinator init --table NAME --workspace ID",
+            "Workspace.init(table=…, workspace=…), or coordinator init --table NAME --workspace-id ID",
         )
     if found.mode == MOUNT:
         raise AuthorityMoved(

@@ -89,8 +89,14 @@ def collect_chain(store: Store, chain: Chain, author: Author, *, keep: int) -> i
         return 0
     floor = max(newest.floor, newest.n - keep + 1)
     if floor > newest.floor:
-        _archive(chain, newest.floor, floor)
-        settle(store, chain.resource, lambda _n, _now_ms: Raise(author, floor), known=newest)
+        lines = _read_between(chain, newest.floor, floor)
+        again = store.read(chain.resource)
+        # Another collector may have deleted some of these meanwhile, and a late writer put others in their places: as
+        # long as the floor is what it was when the reading began, none was deleted.
+        if again is not None and again.floor == newest.floor:
+            if lines:
+                _write_segment(chain, lines)
+            settle(store, chain.resource, lambda _n, _now_ms: Raise(author, floor), known=again)
     newest = store.read(chain.resource)
     floor = newest.floor if newest else floor
     deleted = 0
@@ -104,14 +110,15 @@ def collect_chain(store: Store, chain: Chain, author: Author, *, keep: int) -> i
     return deleted
 
 
-def known_records(chain: Chain) -> list[Record]:
+def known_records(store: Store, chain: Chain) -> list[Record]:
     """Every record that the archive and the chain still tell of, oldest first."""
-    # The chain is read first: what is collected from it meanwhile stands in a segment by then.
+    # The chain is read first: what is collected from it meanwhile stands in a segment by then. What stands below the
+    # floor, as it is after that, may have been put where a record was deleted: there only the archive is believed.
     live = [(n, text) for n in chain.positions() if (text := chain.text(n)) is not None]
+    newest = store.read(chain.resource)
     archived = _archived(chain)
-    standing = {n: decode(text, resource=chain.resource, path=chain.path(n)) for n, text in live}
-    floor = standing[max(standing)].floor if standing else 0
-    found = {n: record for n, record in standing.items() if n >= floor}
+    floor = newest.floor if newest else 0
+    found = {n: decode(text, resource=chain.resource, path=chain.path(n)) for n, text in live if n >= floor}
     for n, text in archived.items():
         if n not in found:
             with contextlib.suppress(CorruptRecord, NewerFormat):  # whole, and of a kind that is not known here
@@ -131,16 +138,15 @@ def _archived(chain: Chain) -> dict[int, str]:
     raise OSError(errno.ESTALE, "the history changes at every look", f"{chain.folder}/history")
 
 
-def _archive(chain: Chain, first: int, end: int) -> None:
-    """Writes records first … end - 1 to a segment of their own and syncs it."""
+def _read_between(chain: Chain, first: int, end: int) -> list[str]:
+    """Records first … end - 1, as lines of a segment."""
     lines = []
     for n in chain.positions():
         if first <= n < end and (text := chain.text(n)) is not None:
             if not is_whole(text):
                 decode(text, resource=chain.resource, path=chain.path(n))  # says what is wrong; nothing is deleted
             lines.append(f"{n:0{N_DIGITS}} {text}\n")
-    if lines:
-        _write_segment(chain, lines)
+    return lines
 
 
 def _write_segment(chain: Chain, lines: list[str]) -> None:

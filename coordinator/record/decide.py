@@ -174,6 +174,7 @@ class Resume:
     lease_id: str
     fence: int
     new_lease_id: str
+    dead_by_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +373,7 @@ def _release(record: Record, request: Release, readings: Readings) -> Decision:
 
 
 def _detach(record: Record, request: Detach, readings: Readings) -> Decision:
-    return Transition(_renewed(record, request.author, "detach", readings, detached=True))
+    return Transition(_renewed(record, request.author, "detach", readings, detached=True, dead_by_ms=0))
 
 
 def _resume(record: Record, request: Resume, readings: Readings) -> Decision:
@@ -386,6 +387,7 @@ def _resume(record: Record, request: Resume, readings: Readings) -> Decision:
         "lease_id": request.new_lease_id,
         "incarnation": request.author.incarnation,
         "agent": request.author.agent,
+        "dead_by_ms": request.dead_by_ms,
     }
     return Transition(_renewed(record, request.author, "resume", readings, **changes))
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from coordinator.clock import elapsed_max_ms
-from coordinator.errors import StoreUnavailable
+from coordinator.errors import StoreUnavailable, TableUnusable
 from coordinator.events import Event
 from coordinator.limits import DECIDE_TRIES, FLOCK_REFUSED_MS, QUEUE_POLL_MAX_MS
 from coordinator.names import new_id
@@ -162,7 +162,7 @@ class FailoverStore:
                         self._there[resource] = store
                 return store
             if step is Step.LEARN:
-                self.learn()
+                self._learn_of(on_mount, in_table)
             else:
                 self._take(step, resource, on_mount, in_table, author._replace(request=new_id()))
         raise StoreUnavailable(
@@ -181,7 +181,7 @@ class FailoverStore:
             self.mount.append(resource, sealed(on_mount, author, epoch, _at_ms(on_mount)), durable=True)
         elif step is Step.OPEN:
             assert in_table is not None  # noqa: S101 - it is marked
-            self.mount.append(resource, opened(in_table, author, self.mount.now_ms()), durable=True)
+            self.mount.append(resource, opened(on_mount, in_table, author, self.mount.now_ms()), durable=True)
         elif step is Step.IMPORT:
             assert on_mount is not None  # noqa: S101 - it is sealed
             record = imported(on_mount, in_table, author, on_mount.epoch, self.table.now_ms())
@@ -194,8 +194,20 @@ class FailoverStore:
         """Whether a record says that its resource went on in the other store; then who rules is asked anew."""
         if record is None or not record.is_closed:
             return False
-        self.learn()
+        self._learn_of(record)
         return True
+
+    def _learn_of(self, *records: Record | None) -> None:
+        """Asks who rules, since a record tells of a move: the table has to know of it."""
+        found = self.learn()
+        if any(record is not None and record.epoch > found.epoch for record in records):
+            raise TableUnusable(
+                f"the table {self.table.calls.table!r} does not know of moves that the records tell of: it says epoch "
+                f"{found.epoch}",
+                table=self.table.calls.table,
+                cause="the table was restored to an earlier point, or made anew",
+                hint="stop the agents, then: coordinator authority adopt",
+            )
 
     # ── the contract ─────────────────────────────────────────────────────────────────────────────────────────────────
 

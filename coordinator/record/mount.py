@@ -125,18 +125,22 @@ class MountStore:
         """See Store."""
         seen = self._seen.get(resource)
         missing: list[int] = []
+        listing = self._list(resource)
         for _ in range(LIST_TRIES):
-            listing = self._list(resource)
             if seen and listing.newest == seen.n:
                 return seen
             if listing.newest == 0 and not seen:
                 return None
-            if seen and listing.newest < seen.n:
-                continue
-            record = self._get(resource, listing.newest)
-            if record:
+            record, looked = None, listing.newest
+            if not seen or looked > seen.n:
+                record = self._get(resource, looked)
+                if record is None:
+                    missing.append(looked)
+            # Listed again: while this process stood still between list and look, the number may have been collected,
+            # and a late writer's record put where it was (P18).
+            listing = self._list(resource)
+            if record is not None and listing.newest == record.n:
                 return self._remember(resource, record)
-            missing.append(listing.newest)
         if len(missing) == LIST_TRIES and len({*missing}) == 1:
             path = self._places.of(resource, "chain", f"{missing[0]:0{N_DIGITS}}")
             raise _corrupt(resource, path, "its file", "it is listed, and not there")
@@ -253,8 +257,13 @@ class MountStore:
         try:
             self._files.refresh(self._places.of(resource, "chain"))
             found = self._get(resource, record.n)
-            if found is None:  # never there, or there and already collected
-                return False if self._list(resource).newest > record.n else None
+            if found is None and self._list(resource).newest > record.n:
+                # Collected already; or it has landed since the first look, and others went on from it.
+                found = self._get(resource, record.n)
+                if found is None:
+                    return False
+            if found is None:  # never there
+                return None
         except (OSError, StoreUnavailable):
             return None
         return found.request == record.request
@@ -383,7 +392,7 @@ class MountStore:
     def history(self, resource: Resource) -> list[Record]:
         """See Store."""
         try:
-            return known_records(self._chain(resource))
+            return known_records(self, self._chain(resource))
         except OSError as error:
             raise unavailable(error, resource, "reading the history of") from error
 

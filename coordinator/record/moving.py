@@ -7,10 +7,13 @@ Whoever comes by takes the next step, each of which is one append that only one 
     ==================  ==================================  =====================================================
     table               the mount's chain is open, or       SEAL    append SEALED to it
                         there is neither chain nor item
+                        (born in the table: it rules it)
                         sealed, no item or an older mark    IMPORT  put the sealed record into the table
                         sealed or none, and an open item    the table rules it
     table, since birth  anything                            the table rules it
     mount               the mount's chain is open           the mount rules it
+                        neither chain nor item, and the     MARK    (the name is closed there before it is used here)
+                        workspace was born in the table
                         sealed, no item or an older mark    MARK    put MOVED into the table
                         sealed or none, and an open item    MARK    put MOVED into it: it is closed
     either              the newest of both is MOVED         OPEN    append OPENED to the chain on the mount
@@ -58,17 +61,27 @@ def next_step(authority: Authority, on_mount: Record | None, in_table: Record | 
     if authority.mode == TABLE and not authority.needs_seals:
         return Step.USE_TABLE
     mount_is_open = on_mount is not None and not on_mount.is_closed
-    table_is_open = in_table is not None and not in_table.is_closed
     is_marked = in_table is not None and in_table.is_closed and not mount_is_open
     if is_marked and (on_mount is None or _is_later(in_table, on_mount)):
         # The chain is opened first, even if the table rules again by now: else whoever opens it late would have a
         # second open store.
         return Step.OPEN
+    if on_mount is None and in_table is None:
+        return _for_a_new_name(authority)
+    if mount_is_open:
+        return Step.USE_MOUNT if authority.mode == MOUNT else Step.SEAL
+    table_is_open = in_table is not None and not in_table.is_closed
+    return Step.MARK if authority.mode == MOUNT else Step.USE_TABLE if table_is_open else Step.IMPORT
+
+
+def _for_a_new_name(authority: Authority) -> Step:
+    """A name that neither store knows is closed where the workspace was born before it is used in the other.
+
+    Somebody who knows of no move may put it there; nobody puts it into the other without closing it here first.
+    """
     if authority.mode == TABLE:
-        if mount_is_open or (on_mount is None and in_table is None):
-            return Step.SEAL
-        return Step.USE_TABLE if table_is_open else Step.IMPORT
-    return Step.USE_MOUNT if mount_is_open or (on_mount is None and in_table is None) else Step.MARK
+        return Step.USE_TABLE if authority.born == TABLE else Step.SEAL
+    return Step.USE_MOUNT if authority.born == MOUNT else Step.MARK
 
 
 def _is_later(one: Record | None, other: Record) -> bool:
@@ -84,7 +97,7 @@ def sealed(on_mount: Record | None, author: Author, epoch: int, now_ms: int) -> 
 def imported(on_mount: Record, in_table: Record | None, author: Author, epoch: int, now_ms: int) -> Record:
     """The first record of a resource in the table, or the first after it was away; by the table's clock."""
     n = max(on_mount.n, in_table.n if in_table else 0) + 1
-    base = _rebased(_newest(on_mount, in_table), now_ms)
+    base = replace(_rebased(_newest(on_mount, in_table), now_ms), floor=n)  # nothing before it stands here
     return _next(base, author, n=n, kind="import", mode=TABLE, epoch=epoch, now_ms=now_ms)
 
 
@@ -95,9 +108,9 @@ def marked(on_mount: Record | None, in_table: Record | None, author: Author, epo
     return _next(base, author, n=n, kind="moved", mode=MOUNT, epoch=epoch, now_ms=now_ms)
 
 
-def opened(in_table: Record, author: Author, now_ms: int) -> Record:
-    """The record that opens a chain on the mount again; by the mount's clock."""
-    base = _rebased(in_table, now_ms)
+def opened(on_mount: Record | None, in_table: Record, author: Author, now_ms: int) -> Record:
+    """The record that opens a chain on the mount again; by the mount's clock, and with the chain's own floor (P18)."""
+    base = replace(_rebased(in_table, now_ms), floor=on_mount.floor if on_mount else in_table.n + 1)
     return _next(base, author, n=in_table.n + 1, kind="opened", mode=MOUNT, epoch=in_table.epoch, now_ms=now_ms)
 
 

@@ -153,5 +153,5 @@ def _corrupt(resource: Resource, path: str, where: str, what: str) -> CorruptRec
         path=path,
         where=where,
         hint="items are never edited by hand: restore the table to a point before (point-in-time recovery), "
-        "or put back what `coordinator lease history` shows",
+        "or put back what `coordinator lease show` shows",
     )

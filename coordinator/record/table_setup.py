@@ -59,9 +59,10 @@ def create_table(calls: TableCalls, clock: Clock, *, protect: bool = True) -> Ta
             BillingMode="PAY_PER_REQUEST",
             DeletionProtectionEnabled=protect,
         )
-    except TableUnusable as error:
+    except (TableUnusable, StoreUnavailable) as error:
         if not error.cause.startswith("ResourceInUseException"):
             raise
+        check_table(calls)  # of another shape, it is somebody else's, and left alone
     began = clock.now()
     while _described(calls)["TableStatus"] != "ACTIVE":
         if elapsed_max_ms(began, clock.now()) > _WAIT_MS:

@@ -9,6 +9,7 @@ from coordinator.document.board import validate
 from coordinator.document.board.index import index_of
 from coordinator.document.board.spec import check_spec
 from coordinator.document.content import rejection
+from coordinator.document.fold import APPLIED
 from coordinator.document.outcome import Rejected
 from coordinator.document.submit import DURABLE
 from coordinator.document.tree import Tree
@@ -76,6 +77,8 @@ class Access:
             raise self._refusal(op, receipt)
         if receipt.result and "refused" in receipt.result:  # a completion whose result was kept all the same
             raise self._claim_lost(op, receipt.result["refused"], receipt.result)
+        if receipt.state == APPLIED and receipt.result is None and op["do"] == "task.complete":
+            raise self._gone(receipt)  # it may have been one that was refused, and its result kept
         return receipt
 
     def decided(self, op: dict[str, Any], op_id: str | None, wait: float) -> OperationReceipt:
@@ -84,17 +87,21 @@ class Access:
         if receipt.state == DURABLE:
             raise self.undecided(receipt.op_id)
         if receipt.result is None:
-            raise OperationRejected(
-                f"operation {receipt.op_id} on {self.name!r} was applied at revision {receipt.revision}, "
-                "so long ago that what it gave is no longer known",
-                resource=self.name,
-                op_id=receipt.op_id,
-                why="gone",
-                winner="",
-                revision=receipt.revision,
-                facts={},
-            )
+            raise self._gone(receipt)
         return receipt
+
+    def _gone(self, receipt: OperationReceipt) -> OperationRejected:
+        return OperationRejected(
+            f"operation {receipt.op_id} on {self.name!r} was applied at revision {receipt.revision}, "
+            "so long ago that what it gave is no longer known",
+            resource=self.name,
+            op_id=receipt.op_id,
+            why="gone",
+            winner="",
+            revision=receipt.revision,
+            facts={},
+            hint="look at the task: whose result stands there?",
+        )
 
     def undecided(self, op_id: str) -> CoordinatorError:
         """The error for an operation that was not decided in time: it may be yet."""

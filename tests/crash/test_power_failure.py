@@ -84,7 +84,7 @@ def test_a_workspace_that_is_renamed_into_place_unsynced_is_found_out(monkeypatc
 
 
 def test_a_collection_that_archives_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect, "_archive", _collect_without_archive)
+    monkeypatch.setattr(collect, "_write_segment", _collect_without_archive)
     with pytest.raises(Violation, match="not in the history"):
         Judge("symlink").run()
 

@@ -16,6 +16,7 @@ from coordinator import Task, Workspace
 from coordinator.document import compactor
 from coordinator.folders import write_new
 from coordinator.log import segments
+from coordinator.record.mount import MountStore
 from coordinator.testing import CrashFiles, InterceptedFiles, ManualClock
 
 if TYPE_CHECKING:
@@ -156,8 +157,8 @@ def test_what_was_acknowledged_outlives_a_power_failure(
     seed: int, checkpoint_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compactor, "CHECKPOINT_MIN_BYTES", checkpoint_bytes)
-    monkeypatch.setattr(compactor, "CHAIN_MAX", 8)
-    monkeypatch.setattr(compactor, "CHAIN_KEEP", 3)
+    monkeypatch.setattr(MountStore, "live_max", 8)
+    monkeypatch.setattr(MountStore, "live_keep", 3)
     monkeypatch.setattr(segments, "SEGMENT_BYTES", 700)
     judge = Judge(seed, every=97)
     judge.run()

@@ -60,11 +60,13 @@ class Found:
 FIRST: Final = replace(BLANK, n=1, kind="release", floor=1)
 
 
-def begin(born: str) -> World:
+def begin(born: str, *, new: bool = False) -> World:
     authority = Authority(born, 1, born, "")
     client = Client(authority)
-    in_table = replace(FIRST, mode=TABLE) if born == TABLE else None
-    return World(FIRST if born == MOUNT else None, in_table, authority, frozenset(), 1, "", (client,) * CLIENTS)
+    in_table = replace(FIRST, mode=TABLE) if born == TABLE and not new else None
+    return World(
+        FIRST if born == MOUNT and not new else None, in_table, authority, frozenset(), 0, "", (client,) * CLIENTS
+    )
 
 
 def with_op(record: Record, op: str) -> Record:
@@ -109,7 +111,7 @@ def take(world: World, client: Client, step: Step) -> World:
             record = sealed(client.on_mount, AUTHOR, epoch, 0)
         else:
             assert client.in_table is not None
-            record = opened(client.in_table, AUTHOR, 0)
+            record = opened(client.on_mount, client.in_table, AUTHOR, 0)
         # A name that is taken: in a chain, any number up to the newest, but for those that were skipped.
         newest = world.mount
         free = newest is None or (record.n > newest.n)
@@ -154,8 +156,8 @@ def check(world: World) -> str:
     return world.trouble
 
 
-def explore(born: str, moves: tuple[str, ...]) -> tuple[Found, str]:
-    start, found = begin(born), Found()
+def explore(born: str, moves: tuple[str, ...], *, new: bool = False) -> tuple[Found, str]:
+    start, found = begin(born, new=new), Found()
     seen: set[World] = {start}
     queue: list[tuple[World, Any]] = [(start, None)]
     for entry in queue:
@@ -184,10 +186,11 @@ def told(entry: tuple[World, Any]) -> str:
     return "".join(reversed(lines))
 
 
+@pytest.mark.parametrize("new", [False, True], ids=["in use", "a new name"])
 @pytest.mark.parametrize("born", [MOUNT, TABLE])
-def test_nothing_is_lost_and_only_one_store_is_open(born: str) -> None:
+def test_nothing_is_lost_and_only_one_store_is_open(born: str, new: bool) -> None:
     moves = MOVES if born == MOUNT else (MOUNT, TABLE, MOUNT)
-    found, trouble = explore(born, moves)
+    found, trouble = explore(born, moves, new=new)
     print(f"born in the {born}: {found.states} states, {found.moved_back} of them moved back")  # noqa: T201 - figures
     assert trouble == ""
     assert found.states > 1000

@@ -17,7 +17,6 @@ from coordinator.record import agree, collect, decide, member, mount
 from coordinator.record.decide import Acquire, Decision, Readings, Resume, Standing, Transition
 from coordinator.record.mount import MountStore
 from coordinator.record.primitive import SymlinkPrimitive
-from coordinator.record.record import decode
 from coordinator.record.store import Appended
 from coordinator.record.unavailable import unavailable
 from coordinator.testing import InterceptedFiles
@@ -320,7 +319,17 @@ def no_look_after_the_append(patch: Patch) -> None:
 
 
 def floor_unknown_to_history(patch: Patch) -> None:
-    patch.setattr(collect, "decode", lambda text, **about: replace(decode(text, **about), floor=0))
+    real = collect.known_records
+
+    class Floorless:
+        def __init__(self, store: MountStore) -> None:
+            self._store = store
+
+        def read(self, resource: Resource) -> Record | None:
+            record = self._store.read(resource)
+            return replace(record, floor=0) if record else None
+
+    patch.setattr(mount, "known_records", lambda store, chain: real(Floorless(store), chain))  # type: ignore[arg-type]
 
 
 def deleted_before_the_floor(patch: Patch) -> None:
@@ -336,4 +345,4 @@ def deleted_before_the_floor(patch: Patch) -> None:
 
 
 def no_archive(patch: Patch) -> None:
-    patch.setattr(collect, "_archive", lambda *_args: None)
+    patch.setattr(collect, "_write_segment", lambda *_args: None)

@@ -16,9 +16,16 @@ from support import wait_until
 
 import coordinator
 from coordinator.cli.app import execute
+from coordinator.clock import SYSTEM_CLOCK
+from coordinator.record.table_calls import TableCalls
+from coordinator.record.table_setup import create_table
+
+from .fleet import FLEET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from engines import Engine
 
     from coordinator import Workspace
 
@@ -122,7 +129,8 @@ def at_home(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the workspace ``shared``, as an agent of its own name, with no editor."""
     monkeypatch.chdir(workspace.directory)
     monkeypatch.setenv("COORDINATOR_AGENT", "bob")
-    for name in ("COORDINATOR_WORKSPACE", "VISUAL", "EDITOR"):
+    reach = ("TABLE", "REGION", "WORKSPACE_ID", "FALLBACK")
+    for name in ("COORDINATOR_WORKSPACE", *(f"COORDINATOR_{each}" for each in reach), "VISUAL", "EDITOR"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -153,3 +161,20 @@ def start() -> Iterator[Callable[..., Started]]:
     finally:
         for each in started:
             each.clear_away()
+
+
+@pytest.fixture
+def calls(dynamodb: Engine) -> TableCalls:
+    """The table ``fleet``, made."""
+    made = TableCalls(FLEET, SYSTEM_CLOCK, client=dynamodb.client())
+    create_table(made, SYSTEM_CLOCK)
+    return made
+
+
+@pytest.fixture
+def used(workspace: Workspace) -> Workspace:
+    """The workspace, with three resources on its mount."""
+    for name in ("a.json", "b.json"):
+        workspace.document(name).commit(b"{}\n", if_revision=0)
+    workspace.lease("deploy/prod").release()
+    return workspace

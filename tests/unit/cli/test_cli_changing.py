@@ -11,7 +11,7 @@ import pytest
 
 from coordinator.cli import exits
 from coordinator.names import Resource
-from coordinator.record.mount import Places
+from coordinator.record.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable

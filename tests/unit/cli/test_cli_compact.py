@@ -14,7 +14,7 @@ from support import wait_until
 from coordinator import Workspace
 from coordinator.cli import compact as module
 from coordinator.names import Resource
-from coordinator.record.mount import Places
+from coordinator.record.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import pytest
 
 from coordinator import LeaseLost, ResourceStatus, Workspace
 from coordinator.names import Resource
-from coordinator.record.mount import Places
+from coordinator.record.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ import pytest
 
 from coordinator import Workspace
 from coordinator.names import Resource
-from coordinator.record.mount import Places
+from coordinator.record.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -81,7 +81,7 @@ def member(tmp_path: Path) -> Member:
 
 
 def test_no_folder_is_no_logs(member: Member) -> None:
-    assert LogReader(member, RESOURCE).read({}) == ([], [], [], [], [])
+    assert LogReader(member, RESOURCE).read({}) == ([], [], [], [], [], set())
 
 
 def test_each_operation_is_returned_once(member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -599,7 +599,7 @@ def acting(folder: Path, when: tuple[str, str], name: str, act: Callable[[], Non
 def test_a_file_that_vanishes_between_list_and_read_is_absent_this_time(tmp_path: Path) -> None:
     path = put(a_member(tmp_path), 1, FIRST)
     member = acting(tmp_path, ("after", "listdir"), "/log", lambda: os.unlink(path))
-    assert LogReader(member, RESOURCE).read({}) == ([], [], [], [], [])
+    assert LogReader(member, RESOURCE).read({}) == ([], [], [], [], [], set())
 
 
 def test_what_looks_like_damage_is_looked_at_twice(tmp_path: Path) -> None:
