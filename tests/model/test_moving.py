@@ -174,7 +174,7 @@ def explore(born: str, moves: tuple[str, ...], *, new: bool = False) -> tuple[Fo
     return found, ""
 
 
-def told(entry: tuple[World, Any]) -> str:
+def told(entry: Any) -> str:
     lines = []
     while entry:
         world, entry = entry

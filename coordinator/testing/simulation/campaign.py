@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from coordinator.clock import SYSTEM_CLOCK
+from coordinator.testing.simulation.library import simulated
 from coordinator.testing.simulation.world import Result, World
 
 if TYPE_CHECKING:
@@ -36,6 +39,15 @@ class Report:
         if result.failures:
             self.failures.append(result)
 
+    def merge(self, other: Report) -> None:
+        """Adds the figures of other runs, but for the real time."""
+        self.runs += other.runs
+        self.steps += other.steps
+        self.switches += other.switches
+        self.faults += other.faults
+        self.simulated_ns += other.simulated_ns
+        self.failures += other.failures
+
     def __str__(self) -> str:
         seconds = max(self.real_ns, 1) / 1e9
         figures = (
@@ -44,6 +56,24 @@ class Report:
             f"{self.runs / seconds:,.1f} schedules a second; {len(self.failures)} failed"
         )
         return "\n".join([*(result.report() for result in self.failures), figures])
+
+
+def run_in_processes(seeds: range, processes: int, *, work: str | None = None) -> Report:
+    """Runs seeds in several processes at once; outside of a ``simulated`` block."""
+    began_ns = SYSTEM_CLOCK.now().monotonic_ns
+    shares = [seeds[i::processes] for i in range(processes)]
+    total = Report()
+    # Spawned: a forked child would share the locks of this process's threads.
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for report in pool.map(_run_share, shares, [work] * processes):
+            total.merge(report)
+    total.real_ns = SYSTEM_CLOCK.now().monotonic_ns - began_ns
+    return total
+
+
+def _run_share(seeds: range, work: str | None) -> Report:
+    with simulated():
+        return run_many(seeds, work=work)
 
 
 def run_many(seeds: Iterable[int], *, work: str | None = None, stop_after: int = 0) -> Report:
