@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.crew import in_child
+from benchmarks.engine import lock_library, our_table
 from benchmarks.ours import make_workspace
 from benchmarks.runner import OURS, Case, Metric, Side, Target, Trial
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from benchmarks.runner import Options
 
+PEER = "python-dynamodb-lock"
 HAND = "JSON lease under flock, all synced"
 
 
@@ -60,6 +62,27 @@ def hand_pair(directory: str) -> Callable[[], None]:
     return pair
 
 
+def table_pair() -> Callable[[], None]:
+    """A lease in a table."""
+    from coordinator import Workspace  # noqa: PLC0415 - B1 measures this import
+
+    workspace = Workspace(table=our_table(), workspace="bench", agent="pair")
+
+    def pair() -> None:
+        with workspace.lease("pair"):
+            pass
+
+    return pair
+
+
+def peer_pair() -> Callable[[], None]:
+    """A lock of python-dynamodb-lock."""
+    import boto3  # noqa: PLC0415 - for this peer only
+
+    client = lock_library().DynamoDBLockClient(boto3.resource("dynamodb"), table_name="peer")
+    return lambda: client.acquire_lock("pair").release()
+
+
 def pairs_per_second(pair: Callable[[], None], seconds: float) -> float:
     """How often a pair goes through in a second; the first, which makes folders, is not counted."""
     pair()
@@ -81,7 +104,23 @@ def trials(options: Options) -> Sequence[Trial]:
     def hand(directory: str) -> dict[str, float]:
         return {"rate": in_child(lambda: pairs_per_second(hand_pair(directory), seconds))}
 
+    def in_table(_directory: str) -> dict[str, float]:
+        our_table()
+        return {"rate": in_child(lambda: pairs_per_second(table_pair(), seconds))}
+
+    def peer(_directory: str) -> dict[str, float]:
+        lock_library()
+        return {"rate": in_child(lambda: pairs_per_second(peer_pair(), seconds))}
+
     return [
+        Trial(
+            "b4-table",
+            "acquire + release in a table, no contention",
+            (Metric("rate", "pairs a second", "/s"),),
+            [Side(OURS, in_table), Side(PEER, peer)],
+            (Target("rate", 1.3, PEER),),
+            note="Both on DynamoDB Local.",
+        ),
         Trial(
             "b4-pair",
             "acquire + release, no contention",
@@ -89,7 +128,7 @@ def trials(options: Options) -> Sequence[Trial]:
             [Side(OURS, ours), Side(HAND, hand)],
             (Target("rate", 2, HAND),),
             note="By hand there is no fence and no history.",
-        )
+        ),
     ]
 
 

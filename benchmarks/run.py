@@ -25,6 +25,7 @@ if not __package__:  # run as a file: the modules beside it are found as a packa
 from benchmarks import (
     b01_import,
     b02_fresh,
+    b03_table,
     b04_pair,
     b05_contended,
     b06_claims,
@@ -33,6 +34,7 @@ from benchmarks import (
     b09_append,
     b10_fold,
     b11_read,
+    b13_takeover,
 )
 from benchmarks.report import table, write_report
 from benchmarks.runner import Options, run_trial
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 CASES: Final[tuple[Case, ...]] = (
     b01_import.CASE,
     b02_fresh.CASE,
+    b03_table.CASE,
     b04_pair.CASE,
     b05_contended.CASE,
     b06_claims.CASE,
@@ -53,6 +56,7 @@ CASES: Final[tuple[Case, ...]] = (
     b09_append.CASE,
     b10_fold.CASE,
     b11_read.CASE,
+    b13_takeover.CASE,
 )
 ROUNDS: Final = 5
 QUICK_ROUNDS: Final = 1
