@@ -7,6 +7,7 @@ the nearer the front of the line it stands, and the less often the longer nothin
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from coordinator.clock import CautiousTimer, Instant, elapsed_max_ms, elapsed_min_ms
@@ -16,6 +17,7 @@ from coordinator.lease import Dating, Granted
 from coordinator.limits import POLL_MAX_MS, POLL_MIN_MS, TTL_MAX_MS, TTL_MIN_MS, WAIT_MAX_MS, WAITING_MAX
 from coordinator.record.agree import Refusal, Spans, settle
 from coordinator.record.decide import Acquire, Ask, Break, Leave, Readings, Transition, Why, decide
+from coordinator.record.record import BLANK
 
 if TYPE_CHECKING:
     import threading
@@ -164,7 +166,7 @@ class Acquisition:
             self._member.store,
             self.resource,
             self.request,
-            known=record,
+            known=record or replace(BLANK, mode=self._member.store.mode),
             spans=self.spans,
             asked_ms=dating.now_ms,
         )

@@ -16,7 +16,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from coordinator.clock import elapsed_max_ms, elapsed_min_ms
-from coordinator.errors import BadValue, LeaseLost, StaleFence, StoreUnavailable
+from coordinator.errors import BadValue, LeaseLost, StaleFence, StoreUnavailable, TableUnusable
 from coordinator.events import Event, call_safely
 from coordinator.limits import N_DIGITS, RENEW_PERCENT, TRUST_PERCENT
 from coordinator.names import Resource, is_id, new_id
@@ -223,18 +223,19 @@ class Lease:
 
         Raises:
             LeaseLost: The body ended well, but the lease was another's before it did.
+            TableUnusable: The body ended well, and the lease could not be released: somebody has to act.
         """
         if self._pid != os.getpid():
             return  # a forked child leaves the block too; the lease is its parent's to release
         trouble = self.let_go()
-        if isinstance(trouble, LeaseLost) and error is None:
+        if isinstance(trouble, LeaseLost | TableUnusable) and error is None:
             raise trouble
 
-    def let_go(self) -> LeaseLost | StoreUnavailable | None:
+    def let_go(self) -> LeaseLost | StoreUnavailable | TableUnusable | None:
         """Releases as well as it can, once, and returns what stood in the way."""
         try:
             self.release()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, TableUnusable) as error:
             self._close()
             self._tell("release_failed", reason=error.cause)
             return error
@@ -390,7 +391,7 @@ def _renew_until_stopped(
             pause_ms = interval_ms
         except LeaseLost:
             return
-        except StoreUnavailable:
+        except (StoreUnavailable, TableUnusable):  # credentials, say, that are just being rotated
             pause_ms = interval_ms / 10  # the trust that is left is for trying again
         del lease
 

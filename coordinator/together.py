@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from coordinator.acquire import Acquisition, check_bounds, pause
 from coordinator.clock import elapsed_max_ms
-from coordinator.errors import BadValue, LeaseHeld, LeaseLost, StoreUnavailable
+from coordinator.errors import BadValue, LeaseHeld, LeaseLost, StoreUnavailable, TableUnusable
 from coordinator.lease import Dating, Granted, Lease
 from coordinator.limits import LEASES_TOGETHER_MAX, TRUST_PERCENT, WAITING_MAX
 from coordinator.record.agree import settle
@@ -57,7 +57,7 @@ class HeldTogether(Generic[L]):
         for lease in reversed(list(self)):
             try:
                 lease.release()
-            except (LeaseLost, StoreUnavailable) as error:
+            except (LeaseLost, StoreUnavailable, TableUnusable) as error:
                 errors.append(error)
         if errors:
             raise errors[0]
@@ -69,11 +69,11 @@ class HeldTogether(Generic[L]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """As a lease's own: never swallows the body's exception."""
-        lost: list[LeaseLost] = []
+        lost: list[LeaseLost | TableUnusable] = []
         for lease in reversed(list(self)):
             try:
                 lease.__exit__(kind, error, trace)
-            except LeaseLost as one:
+            except (LeaseLost, TableUnusable) as one:
                 lost.append(one)
         if lost:
             raise lost[0]

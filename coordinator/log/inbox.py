@@ -102,7 +102,7 @@ class Inbox:
 
     def items(self) -> list[InboxItem]:
         """Every item there is, consistently read."""
-        return [self._parse(item) for item in self._table.query(self._prefix)]
+        return [self._parse(item) for item in self._table.archive.query(self._prefix)]
 
     def item(self, incarnation: str) -> InboxItem | None:
         """One of them."""

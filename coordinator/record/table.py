@@ -22,10 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coordinator.errors import AuthorityMoved, BadName, StoreUnavailable
 from coordinator.limits import (
-    HISTORY_KEEP_MS,
     QUEUE_WAIT_MAX_MS,
     TABLE_BUDGET_MS,
-    TABLE_HISTORY_RECORDS,
     TABLE_LIVE_KEEP,
     TABLE_LIVE_MAX,
     TABLE_SKEW_MS,
@@ -36,22 +34,20 @@ from coordinator.record.agree import settle
 from coordinator.record.decide import Author, Raise
 from coordinator.record.record import MOUNT, TABLE, Record
 from coordinator.record.store import Appended, Beaten
+from coordinator.record.table_archive import LOOKED_AT, NEW, TableArchive
 from coordinator.record.table_calls import ConditionFailed, TableCalls, TransactionCanceled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from coordinator.clock import Clock
     from coordinator.record.record import Holding
     from coordinator.record.table_item import Chained
 
-NEW: Final = "attribute_not_exists(pk)"
 FOLLOWS: Final = "n = :before"
-THERE: Final = "attribute_exists(pk)"
 RULES: Final = "#mode = :table AND born = :table AND epoch = :first"
 _SET: Final = "SET n = :n, #record = :record, past = :past"
 _NAMES: Final = {"#record": "record"}
-_OLD_ARCHIVES_LOOKED_AT: Final = 8  # by one collection of so many, each of which makes one
 
 
 class TableStore:
@@ -72,6 +68,7 @@ class TableStore:
 
     def __init__(self, calls: TableCalls, workspace: str, clock: Clock, *, guarded: bool = False) -> None:
         self.calls = calls
+        self.archive = TableArchive(calls, workspace)
         self._guarded = guarded
         self.workspace = workspace
         self._clock = clock
@@ -92,29 +89,31 @@ class TableStore:
         return chained.record if chained else None
 
     def _get(self, resource: Resource) -> Chained | None:
+        before = self._seen.get(resource)
         answer = self.calls.call(
             "get_item", f"reading {str(resource)!r}", TABLE_BUDGET_MS, Key=self._key(resource), ConsistentRead=True
         )
-        return self._take(resource, answer.get("Item"))
+        return self._take(resource, answer.get("Item"), before)
 
     def _key(self, resource: Resource) -> dict[str, Any]:
         return table_item.key(self.workspace, f"{table_item.RECORD}{resource.state_path}")
 
-    def _take(self, resource: Resource, item: dict[str, Any] | None) -> Chained | None:
-        """What an item says, never older than what this process has seen."""
-        seen = self._seen.get(resource)
-        n = item.get("n", {}).get("N") if item else "0"
-        if item is not None and seen is not None and n == str(seen.record.n) and _text(item) == seen.text:
-            return seen
-        found = table_item.parse(item, resource) if item else None
-        if seen is not None and (found is None or found.record.n < seen.record.n):
-            raise StoreUnavailable(
-                f"the record of {str(resource)!r} went back in the table, from {seen.record.n} to {n}",
-                resource=str(resource),
-                cause="the table shows an older item than before",
-                outcome_unknown=False,
-                hint="was the table restored under running agents? Stop them and start them anew",
-            )
+    def _take(self, resource: Resource, item: dict[str, Any] | None, before: Chained | None) -> Chained | None:
+        """What an item says, never older than what this process had seen when it asked."""
+        if item is not None and before is not None and _is_unchanged(item, before):
+            found: Chained | None = before
+        else:
+            found = table_item.parse(item, resource) if item else None
+            if before is not None and not _is_later(found, before):
+                n = found.record.n if found else 0
+                raise StoreUnavailable(
+                    f"the record of {str(resource)!r} went back in the table, from {before.record.n} to {n}",
+                    resource=str(resource),
+                    cause="the table shows an older item than before, or another one under the same number",
+                    outcome_unknown=False,
+                    hint="was the table restored under running agents? Stop them and start them anew",
+                )
+        # Another thread may have appended since this one asked: what it put counts.
         return self._remember(resource, found) if found else None
 
     def _remember(self, resource: Resource, chained: Chained) -> Chained:
@@ -122,7 +121,7 @@ class TableStore:
             seen = self._seen.get(resource)
             if seen is None or seen.record.n < chained.record.n:
                 self._seen[resource] = seen = chained
-            return seen if seen.record.n == chained.record.n else chained
+            return seen
 
     # ── appending ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -136,6 +135,7 @@ class TableStore:
 
     def _put(self, resource: Resource, record: Record, chained: Chained, before: Record | None) -> Appended | Beaten:
         about, update = f"appending to {str(resource)!r}", self._update(resource, chained, before)
+        seen = self._seen.get(resource)
         try:
             if before is None and self._guarded:
                 guard = self._ruled_by_table()
@@ -144,11 +144,11 @@ class TableStore:
             else:
                 self.calls.call("update_item", about, _budget_ms(record), **update)
         except ConditionFailed as refused:
-            return self._answer(resource, record, refused.item)
+            return self._answer(resource, record, refused.item, seen)
         except TransactionCanceled as refused:
             if refused.reasons[0][0] == "ConditionalCheckFailed":
                 raise self._not_here(resource) from None
-            return self._answer(resource, record, refused.reasons[1][1])
+            return self._answer(resource, record, refused.reasons[1][1], seen)
         self._remember(resource, chained)
         return Appended(record, chained.live)
 
@@ -200,10 +200,12 @@ class TableStore:
             "use of that name",
         )
 
-    def _answer(self, resource: Resource, record: Record, item: dict[str, Any] | None) -> Appended | Beaten:
-        """What a refused append came to (P7)."""
+    def _answer(
+        self, resource: Resource, record: Record, item: dict[str, Any] | None, seen: Chained | None
+    ) -> Appended | Beaten:
+        """What a refused append came to (P7); ``seen``: what was known when it was sent."""
         try:
-            found = self._take(resource, item) if item else self._get(resource)
+            found = self._take(resource, item, seen) if item else self._get(resource)
             return self._judge(resource, record, found)
         except StoreUnavailable as error:
             error.outcome_unknown = True  # the refusal may have been that of a second try
@@ -220,7 +222,7 @@ class TableStore:
             )
         request = found.request_at(record.n)
         if not request:
-            old = next((one for one in self._archived(resource) if one.n == record.n), None)
+            old = next((one for one in self.archive.records(resource) if one.n == record.n), None)
             if old is None:
                 raise StoreUnavailable(
                     f"whether record {record.n} of {str(resource)!r} was accepted can no longer be told: "
@@ -243,7 +245,7 @@ class TableStore:
             assert old is not None  # noqa: S101 - an item is never deleted
             return Beaten(old.record)
         if old is not None:
-            self._archive(resource, (*old.past, old.text), old.record.n - len(old.past))
+            self.archive.put(resource, self.now_ms(), (*old.past, old.text), old.record.n - len(old.past))
         return self._put(resource, record, table_item.first(record), before)
 
     def append_together(self, appends: Sequence[tuple[Resource, Record]]) -> list[Appended] | dict[Resource, Record]:
@@ -255,7 +257,10 @@ class TableStore:
         Raises:
             StoreUnavailable: As ``append``. A retry of the same records is safe.
         """
-        items, after = [], []
+        items: list[dict[str, Any]] = []
+        after: list[Chained] = []
+        seen = {resource: self._seen.get(resource) for resource, _ in appends}
+        is_new = False
         for resource, record in appends:
             known = self._ready(resource, record)
             if isinstance(known, Beaten):
@@ -263,25 +268,32 @@ class TableStore:
             if isinstance(known, Appended):  # all of them are, then: they were put together
                 return [Appended(one, 0) for _, one in appends]
             before, chained = known
+            is_new = is_new or before is None
             items.append({"Update": {**self._update(resource, chained, before), "TableName": self.calls.table}})
             after.append(chained)
         budget_ms = min(_budget_ms(record) for _, record in appends)
         names = ", ".join(str(resource) for resource, _ in appends)
+        guards = [self._ruled_by_table()] if is_new and self._guarded else []
         try:
-            self.calls.call("transact_write_items", f"leasing {names}", budget_ms, TransactItems=items)
+            self.calls.call("transact_write_items", f"leasing {names}", budget_ms, TransactItems=[*guards, *items])
         except TransactionCanceled as refused:
-            return self._untangle(appends, refused)
+            if guards and refused.reasons[0][0] == "ConditionalCheckFailed":
+                raise self._not_here(appends[0][0]) from None
+            return self._untangle(appends, refused.reasons[len(guards) :], seen)
         for (resource, _), chained in zip(appends, after, strict=True):
             self._remember(resource, chained)
         return [Appended(record, chained.live) for (_, record), chained in zip(appends, after, strict=True)]
 
     def _untangle(
-        self, appends: Sequence[tuple[Resource, Record]], refused: TransactionCanceled
+        self,
+        appends: Sequence[tuple[Resource, Record]],
+        reasons: Sequence[tuple[str, dict[str, Any] | None]],
+        seen: Mapping[Resource, Chained | None],
     ) -> list[Appended] | dict[Resource, Record]:
         beaten: dict[Resource, Record] = {}
-        for (resource, record), (code, item) in zip(appends, refused.reasons, strict=True):
+        for (resource, record), (code, item) in zip(appends, reasons, strict=True):
             if code == "ConditionalCheckFailed":
-                found = self._answer(resource, record, item)
+                found = self._answer(resource, record, item, seen[resource])
                 if isinstance(found, Appended):  # the reply to an earlier try was lost: it put all of them
                     return [Appended(one, 0) for _, one in appends]
                 beaten[resource] = found.current
@@ -328,39 +340,13 @@ class TableStore:
 
     def history(self, resource: Resource) -> list[Record]:
         """See Store."""
-        known = {record.n: record for record in self._archived(resource)}
-        chained = self._get(resource)
+        chained = self._get(resource)  # first: what is collected from it meanwhile is in the archive by then
+        known = {record.n: record for record in self.archive.records(resource)}
         if chained is not None:
             where = f"item {table_item.RECORD}{resource.state_path}"
             known |= {record.n: record for record in table_item.decode_all(chained.past, resource, where)}
             known[chained.record.n] = chained.record
         return [known[n] for n in sorted(known)]
-
-    def _archived(self, resource: Resource) -> list[Record]:
-        found = []
-        for item in self.query(f"{table_item.PAST}{resource.state_path}/"):
-            where = f"item {item['sk']['S']!r}"
-            lines = table_item.unpack(item.get("records", {}).get("B"), resource, where)
-            found += table_item.decode_all(lines, resource, where)
-        return found
-
-    def query(self, prefix: str, *, limit: int = 0, only: str = "") -> Iterator[dict[str, Any]]:
-        """Items whose sort key begins so, in its order. Consistent."""
-        request: dict[str, Any] = {
-            "KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)",
-            "ExpressionAttributeValues": {":pk": {"S": self.workspace}, ":prefix": {"S": prefix}},
-            "ConsistentRead": True,
-        }
-        if limit:
-            request["Limit"] = limit
-        if only:
-            request["ProjectionExpression"] = only
-        while True:
-            answer = self.calls.call("query", f"listing {prefix}…", TABLE_BUDGET_MS, **request)
-            yield from answer.get("Items", [])
-            if limit or "LastEvaluatedKey" not in answer:
-                return
-            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def collect(self, resource: Resource, author: Author, *, keep: int) -> int:
         """See Store. What is to leave the item is archived first; the record that raises the floor then drops it."""
@@ -372,42 +358,16 @@ class TableStore:
         if floor <= chained.record.floor or not old:
             return 0
         first_n = chained.record.n - len(chained.past)
-        self._archive(resource, old, first_n)
+        self.archive.put(resource, self.now_ms(), old, first_n)
         settle(self, resource, lambda _n, _now_ms: Raise(author, floor), known=chained.record)
-        if random.randrange(_OLD_ARCHIVES_LOOKED_AT) == 0:  # a look finds as many as were made since the last one
-            self._drop_old_archives(resource, chained.record.n)
+        if random.randrange(LOOKED_AT) == 0:  # a look finds as many as were made since the last one
+            self.archive.drop_old(resource, chained.record.n, self.now_ms())
         return len(old)
-
-    def _archive(self, resource: Resource, lines: Sequence[str], first_n: int) -> None:
-        item = table_item.key(self.workspace, table_item.archive_key(resource, first_n, first_n + len(lines) - 1))
-        item |= {"records": {"B": table_item.pack(lines)}, "at_ms": {"N": str(self.now_ms())}}
-        try:
-            self.calls.call(
-                "put_item", f"archiving {str(resource)!r}", TABLE_BUDGET_MS, Item=item, ConditionExpression=NEW
-            )
-        except ConditionFailed:
-            return  # another collector, or an earlier try of this one: the same records
-
-    def _drop_old_archives(self, resource: Resource, newest_n: int) -> None:
-        too_old_ms = self.now_ms() - HISTORY_KEEP_MS
-        prefix = f"{table_item.PAST}{resource.state_path}/"
-        for item in self.query(prefix, limit=_OLD_ARCHIVES_LOOKED_AT, only="pk, sk, at_ms"):
-            sort_key = item["sk"]["S"]
-            is_many = table_item.last_of(sort_key) < newest_n - TABLE_HISTORY_RECORDS
-            if not is_many and int(item.get("at_ms", {}).get("N", "0")) >= too_old_ms:
-                return
-            try:
-                key = table_item.key(self.workspace, sort_key)
-                self.calls.call(
-                    "delete_item", "dropping old history", TABLE_BUDGET_MS, Key=key, ConditionExpression=THERE
-                )
-            except ConditionFailed:
-                continue  # another collector did
 
     def resources(self) -> Iterable[Resource]:
         """See Store."""
         found: set[Resource] = set()
-        for item in self.query(table_item.RECORD, only="sk"):
+        for item in self.archive.query(table_item.RECORD, only="sk"):
             try:
                 found.add(Resource.from_state_path(item["sk"]["S"].removeprefix(table_item.RECORD)))
             except BadName:
@@ -431,8 +391,15 @@ class TableStore:
         self.calls.after_fork()
 
 
-def _text(item: dict[str, Any]) -> str:
-    return str(item.get("record", {}).get("S", ""))
+def _is_unchanged(item: dict[str, Any], before: Chained) -> bool:
+    told = (item.get("n", {}).get("N"), item.get("record", {}).get("S"))
+    return told == (str(before.record.n), before.text)
+
+
+def _is_later(found: Chained | None, before: Chained) -> bool:
+    if found is None:
+        return False
+    return found.record.n > before.record.n or (found.record.n, found.text) == (before.record.n, before.text)
 
 
 def _budget_ms(record: Record) -> int:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from coordinator.errors import CoordinatorError
 
 _SERVER_ERROR: Final = 500
+_ARN: Final = re.compile(r"arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]+:table/[A-Za-z0-9_.-]+")
 
 
 _READS: Final = frozenset({"get_item", "query", "describe_table", "describe_continuous_backups"})
@@ -64,8 +65,13 @@ class TableCalls:
     """
 
     def __init__(self, table: str, clock: Clock, *, region: str | None = None, client: Any = None) -> None:
-        if not table:
-            raise BadValue(f"{table!r} is no table name", argument="table", value=table)
+        if not table or (table.startswith("arn:") and not _ARN.fullmatch(table)):
+            raise BadValue(
+                f"{table!r} is no table name, and no ARN of a table",
+                argument="table",
+                value=table,
+                hint="like coordinator, or arn:aws:dynamodb:eu-west-1:123456789012:table/coordinator",
+            )
         self.table = table
         self._region = region or (table.split(":")[3] if table.startswith("arn:") else None)
         self._clock = clock
@@ -169,7 +175,9 @@ class TableCalls:
             pause_ms = min(pause_ms * 2, TABLE_PAUSE_MAX_MS)
 
     def _note_date(self, answer: dict[str, Any] | None, sent: Any) -> None:
-        headers = (answer or {}).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        if answer is None:
+            return  # no answer came
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         self.time.note(headers.get("date", ""), sent, self._clock.now())
 
     def is_here(self) -> bool:
@@ -189,6 +197,8 @@ class TableCalls:
             raise ConditionFailed(answer.get("Item")) from None
         if code == "TransactionCanceledException":
             reasons = [(one.get("Code", ""), one.get("Item")) for one in answer.get("CancellationReasons", [])]
+            if any(reason == "ValidationError" for reason, _ in reasons):
+                raise self._told(error, about, landed=landed) from error
             if any(reason == "ConditionalCheckFailed" for reason, _ in reasons):
                 raise TransactionCanceled(reasons) from None
             return  # a conflict with another transaction, or throttled: nothing was written

@@ -47,8 +47,10 @@ _NETWORK: Final = _NEVER_SENT | {
     "ProtocolError",
 }
 _SERVER_ERROR: Final = 500
-_ACTION: Final = re.compile(r"\b(dynamodb:[A-Za-z]+)\b")
-_RESOURCE: Final = re.compile(r"\b(arn:[a-z-]+:dynamodb:[^\s\"']+)")
+_ACTION: Final = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
+_RESOURCE: Final = re.compile(r"on resource: (arn:[^\s\"']+)")
+_DENIED_BY: Final = re.compile(r"with an explicit deny in (an? [\w -]+)")
+_NOT_ALLOWED_BY: Final = re.compile(r"because no (?!identity-based)([\w -]+?) allows")
 
 
 class ReplyCutError(OSError):
@@ -94,8 +96,11 @@ def told(error: Exception, about: str, table: str, region: str, *, outcome_unkno
     code, text = type(error).__name__, str(error)
     if isinstance(answer, dict):
         code, text = answer.get("Error", {}).get("Code", code), answer.get("Error", {}).get("Message", text)
+    reasons = answer.get("CancellationReasons", []) if isinstance(answer, dict) else []
+    invalid = next((reason.get("Message", "") for reason in reasons if reason.get("Code") == "ValidationError"), "")
+    text = invalid or text
     cause = f"{code}: {text}" if text else code
-    if "Item size" in text and code == "ValidationException":
+    if "Item size" in text:
         hint = "make it smaller; nothing was changed"
         return BadValue(f"{about}: {text}", argument="item", value=about, hint=hint)
     hint = _hint(code, text, getattr(error, "operation_name", ""), table)
@@ -120,7 +125,14 @@ def _hint(code: str, text: str, operation: str, table: str) -> str:
         action, arn = _ACTION.search(text), _RESOURCE.search(text)
         name = action[1] if action else f"dynamodb:{operation or '*'}"
         where = arn[1].rstrip(".,") if arn else f"arn:aws:dynamodb:*:*:table/{table}"
+        denied, missing = _DENIED_BY.search(text), _NOT_ALLOWED_BY.search(text)
+        if denied:
+            return f"{name} is denied by {denied[1]}: whoever looks after that has to change it"
+        if missing:
+            return f"the {missing[1]} has to allow {name}, too: a line in the role's own policy does not help"
         return f'add to the policy: {{"Effect": "Allow", "Action": "{name}", "Resource": "{where}"}}'
+    if "Signature expired" in text or "Signature not yet current" in text:
+        return "this host's clock is wrong: set it (by NTP), and try again"
     if code in _CREDENTIALS:
         return "the credentials are wrong or have expired: get new ones (aws sts get-caller-identity tells whose)"
     return {

@@ -96,17 +96,30 @@ def parse(item: dict[str, Any], resource: Resource) -> Chained:
         NewerFormat: The record is of a version that this library does not know.
     """
     where = f"item {item.get('sk', {}).get('S', '?')!r}"
-    try:
-        text, n, past = item["record"]["S"], item["n"]["N"], item["past"]["B"]
-    except (KeyError, TypeError) as error:
-        raise _corrupt(resource, where, str(error).strip("'"), "it is missing, or of another type") from None
-    record = decode(text, resource=resource, path=where)
+    n = _attribute(item, "n", "N", resource, where)
+    text = _attribute(item, "record", "S", resource, where)
+    past = _attribute(item, "past", "B", resource, where)
+    record = _decoded(text, resource, where)
     if str(record.n) != n:
         raise _corrupt(resource, where, "n", f"it says {n}, and the record says {record.n}")
     lines = unpack(past, resource, where)
     if record.n - len(lines) < 1:
         raise _corrupt(resource, where, "past", "it holds more records than there can be")
     return Chained(record, text, lines)
+
+
+def _attribute(item: dict[str, Any], name: str, kind: str, resource: Resource, where: str) -> Any:
+    try:
+        return item[name][kind]
+    except (KeyError, TypeError):
+        raise _corrupt(resource, where, name, "it is missing, or of another type") from None
+
+
+def _decoded(text: str, resource: Resource, where: str) -> Record:
+    try:
+        return decode(text, resource=resource, path=where)
+    except CorruptRecord as damage:
+        raise _corrupt(resource, where, damage.where, damage.message.partition(": ")[2]) from None
 
 
 def pack(lines: Sequence[str]) -> bytes:
@@ -128,7 +141,7 @@ def unpack(data: Any, resource: Resource, where: str) -> tuple[str, ...]:
 
 def decode_all(lines: Sequence[str], resource: Resource, where: str) -> list[Record]:
     """The records of an attribute."""
-    return [decode(line, resource=resource, path=where) for line in lines]
+    return [_decoded(line, resource, where) for line in lines]
 
 
 def archive_key(resource: Resource, first_n: int, last_n: int) -> str:

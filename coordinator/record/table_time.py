@@ -2,8 +2,9 @@
 
 A date is a whole second: when it was written the service's clock stood in [date, date + 1 s). An answer took its time,
 too, so what is known on its arrival is a lower bound that is too low by less than a second and the round trip. Later
-answers can only raise it. So two processes that reckon from it differ by less than TABLE_SKEW_MS, if answers that took
-longer than TABLE_DATE_RTT_MS are not used.
+answers can only raise it; in between it grows a little slower than this process's clocks, which may run fast. So two
+processes that reckon from it differ by less than TABLE_SKEW_MS, if answers that took longer than TABLE_DATE_RTT_MS are
+not used.
 
 Between answers this process's own clocks go on; once they disagree with each other, as after a freeze, or after a
 while, the bound is given up and a new date is asked for.
@@ -20,6 +21,7 @@ from coordinator.limits import TABLE_DATE_KEEP_MS, TABLE_DATE_RTT_MS
 if TYPE_CHECKING:
     from coordinator.clock import Clock, Instant
 
+DRIFT_PPM: Final = 500  # the most that NTP slews a clock by: ours may run so much faster than the service's
 _DISAGREE_MS: Final = 100  # clocks of one machine that ran are nearer to each other than this
 
 
@@ -64,10 +66,10 @@ class ServiceTime:
             return None
         since, bound_ms = self._bound
         least_ms = elapsed_min_ms(since, now)
-        if elapsed_max_ms(since, now) - least_ms > _DISAGREE_MS:
+        if elapsed_max_ms(since, now) - least_ms > _DISAGREE_MS + least_ms * DRIFT_PPM // 1_000_000:
             self._bound = None
             return None
-        return bound_ms + least_ms
+        return bound_ms + least_ms - least_ms * DRIFT_PPM // 1_000_000
 
 
 def _parse(date: str) -> int | None:

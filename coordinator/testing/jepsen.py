@@ -7,7 +7,7 @@
     INFO  jepsen.util - 4	:invoke	:write	1
     INFO  jepsen.util - 4	:info	:write	:timed-out   nobody knows: it stays open, and the process is not used again
 
-``:fail`` of a read or a write, or with ``:timed-out``, says that it did not happen. The order of the lines is the clock.
+``:fail`` of a read or a write, or with ``:timed-out``, says that it did not happen. The lines' order is the clock.
 """
 
 from __future__ import annotations

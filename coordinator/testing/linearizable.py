@@ -20,11 +20,11 @@ from coordinator.clock import SYSTEM_CLOCK, millis_of
 from coordinator.errors import BadValue
 from coordinator.testing.history import UNKNOWN, Operation, Recorder, check_times
 from coordinator.testing.linearizable_models import Model
-from coordinator.testing.linearizable_search import Search, Verdict
+from coordinator.testing.linearizable_search import Verdict, search
 from coordinator.testing.timeline import Bar, drawn
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from coordinator.clock import Clock
 
@@ -48,6 +48,8 @@ class KeyReport:
         order: One order that explains all answers; or, when there is none, the longest prefix of the history: all that
             had returned before ``blocked`` did, and what else had to take effect.
         blocked: The operation that no order has a place for; or with which the search was still busy.
+        is_exact: False when something before ``blocked`` may have no place either: to tell would have taken too long.
+            ``order`` then takes what nobody was told of to have happened as often as it was of use.
         states: The states that were possible when ``blocked`` returned, by all of the orders for the prefix.
         near: What was under way with ``blocked``, and the last of ``order``: what the timeline shows.
         configurations: How much was tried.
@@ -61,6 +63,7 @@ class KeyReport:
     unknown: int
     order: tuple[Operation, ...]
     blocked: Operation | None
+    is_exact: bool
     states: tuple[Any, ...]
     near: tuple[Operation, ...]
     configurations: int
@@ -84,12 +87,12 @@ class KeyReport:
         returned = sum(operation.returned is not None for operation in self.order)
         states = [f"{state!r}" for state in self.states[:_STATES_MAX]]
         more = [f"and {len(self.states) - _STATES_MAX} more"] if len(self.states) > _STATES_MAX else []
+        explained = "can be explained" if self.is_exact else "could, if the unknown ones took effect more than once"
         lines = [
             summary,
             f"  {told}: {self._told(self.blocked)}",
             f"  possible states when it returned: {', '.join(states + more)}",
-            f"  all that returned before can be explained, in an order of {len(self.order)} ({returned} answered) "
-            f"that ends so:",
+            f"  all that returned before {explained}, by {len(self.order)} ({returned} answered), the last of them:",
             *(f"    {self._told(operation)}" for operation in self.order[-_BEFORE:]),
             *(f"  {line}" for line in self.timeline()),
         ]
@@ -170,7 +173,9 @@ def check_linearizable(
     """
     budget_ns = millis_of(budget, "budget") * 1_000_000
     if remembered_max < 1:
-        raise BadValue(f"remembered_max={remembered_max} is less than 1", argument="remembered_max", value=remembered_max)
+        raise BadValue(
+            f"remembered_max={remembered_max} is less than 1", argument="remembered_max", value=remembered_max
+        )
     all_of_them = list(operations)
     check_times(all_of_them)
     by_key: dict[Hashable, list[Operation]] = {}
@@ -182,26 +187,27 @@ def check_linearizable(
         return clock.now().monotonic_ns - start_ns > budget_ns
 
     reports = {
-        key: _check_key(model, key, by_key[key], Search(model, by_key[key], is_over, remembered_max), clock)
+        key: _check_key(model, by_key[key], is_over, remembered_max, clock)
         for key in sorted(by_key, key=lambda key: len(by_key[key]))
     }
     return LinearizabilityReport(tuple(reports[key] for key in by_key))
 
 
 def _check_key(
-    model: Model[Any], key: Hashable, operations: list[Operation], search: Search, clock: Clock
+    model: Model[Any], operations: list[Operation], is_over: Callable[[], bool], most: int, clock: Clock
 ) -> KeyReport:
     start_ns = clock.now().monotonic_ns
-    found = search.run()
+    found = search(model, operations, is_over, most)
     order = tuple(operations[number] for number in found.order)
     blocked = None if found.blocked is None else operations[found.blocked]
     return KeyReport(
-        key=key,
+        key=operations[0].key,
         verdict=found.verdict,
         operations=len(operations),
         unknown=sum(operation.returned is None for operation in operations),
         order=order,
         blocked=blocked,
+        is_exact=found.is_exact,
         states=tuple(found.states),
         near=() if blocked is None else _near(operations, order, blocked),
         configurations=found.configurations,

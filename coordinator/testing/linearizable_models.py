@@ -164,7 +164,7 @@ class LeaseState(NamedTuple):
 
 
 class FencedLease(Model[LeaseState]):
-    """One lease with fences: ``Acquire``, ``Release``, ``Use``. At most one fence is the holder's, and fences only grow.
+    """One lease with fences: ``Acquire``, ``Release``, ``Use``. At most one fence is the holder's; fences grow.
 
     Args:
         takeover: Whether a lease may run out: then an ``Acquire`` may be granted while it is held (the one before is

@@ -3,23 +3,23 @@
 It is Wing and Gong's search (1993), with Lowe's two improvements (2017): operations are put in order just in time, when
 one of them returns and has to be in by then; and no configuration is gone on from twice.
 
-Wing, Gong, and most since, keep invocations and returns in a linked list, and lift an operation out of it when it is put
-in order. What remains of the list is then always: the returns from some one on, that of the first operation not yet in
-order, without those of the few that were put in order ahead of it. So a *configuration* here is
+Wing, Gong, and most since, keep invocations and returns in a linked list, and lift an operation out of it when it is
+put in order. What remains of the list is then always: the returns from some one on, that of the first operation not yet
+in order, without those of the few that were put in order ahead of it. So a *configuration* here is
 
     at     how many returns are behind: the return that comes next is of an operation that is not in order yet
     ahead  which of the operations under way at that instant are in order; a bit each, of a slot that is used again
     spent  how many operations of unknown outcome were put in order, of each sort; packed into one number
     state  the model's
 
-which is small, whatever the length of the history, and hashes fast. Four things keep their number down:
+which is small, whatever the length of the history, and hashes fast. Four rules keep their number down:
 
 * What only observes is put in order wherever it fits first (``Model.observes``): it is in nobody's way.
 * Of operations under way that asked for the same and were told the same, the one that returns first goes first: they
   could change places.
 * Operations of unknown outcome that ask for the same are of one sort, and the one invoked first is spent first; none
   while one that was answered would do the same, since that has to be put in order anyway. One that leaves the state as
-  it is, is not spent: it may as well never have happened.
+  it is, or is followed by something that makes the same of the state before, may as well never have happened.
 * Whoever spent at least as much of every sort, and has nothing else to show for it, is not gone on from: what it can
   reach, the thriftier can reach as well.
 
@@ -41,10 +41,17 @@ if TYPE_CHECKING:
     from coordinator.testing.linearizable_models import Model
 
 _LOOK_EVERY: Final = 1024  # configurations between two looks at the clock
+_SHORT: Final = 20_000  # configurations within which most histories are decided
+_EXACT: Final = 50_000  # and what a violation that is certain already may cost until it is known where it began
 _STATES_TOLD_MAX: Final = 100
+_ANSWERED: Final = object()  # in place of a state before: the last of the chain was answered
 
 Verdict = Literal["linearizable", "not linearizable", "unknown"]
-Chain = tuple[Any, int] | None  # (what was put in order before, the operation's number): shared by all that go on from it
+Chain = (
+    tuple[Any, int] | None
+)  # (what was put in order before, the operation's number): shared by all that go on from it
+# at, ahead, spent, state, the chain; and the state before, where the last of the chain is of unknown outcome.
+_Configuration = tuple[int, int, int, Any, Chain, Any]
 
 
 class Found(NamedTuple):
@@ -57,6 +64,8 @@ class Found(NamedTuple):
             before it can be explained.
         states: The states there may have been just then; at most a hundred of them.
         configurations: How many were gone on from.
+        is_exact: False when ``blocked`` is certain not to fit, and it is not known whether something before it did not
+            either: ``order`` may then have operations of unknown outcome several times.
     """
 
     verdict: Verdict
@@ -64,6 +73,7 @@ class Found(NamedTuple):
     blocked: int | None
     states: list[Any]
     configurations: int
+    is_exact: bool = True
 
 
 class _Sort(NamedTuple):
@@ -112,12 +122,16 @@ def _invoked(unheard: tuple[int, _Sort]) -> int:
     return unheard[0]
 
 
-def _moments(model: Model[Any], operations: Sequence[Operation], returns: list[int], sorts: list[_Sort]) -> list[_Moment]:
+def _moments(
+    model: Model[Any], operations: Sequence[Operation], returns: list[int], sorts: list[_Sort]
+) -> list[_Moment]:
     """What is under way at each return."""
     observes = {number: model.observes(operations[number].asked, operations[number].answer) for number in returns}
     rank = {number: place for place, number in enumerate(returns)}
     to_come = sorted(returns, key=lambda number: operations[number].invoked, reverse=True)
-    unheard = sorted(((operations[n].invoked, sort) for sort in sorts for n in sort.members), key=_invoked, reverse=True)
+    unheard = sorted(
+        ((operations[n].invoked, sort) for sort in sorts for n in sort.members), key=_invoked, reverse=True
+    )
     open_now: dict[int, tuple[_Sort, int]] = {}
     opened: list[tuple[_Sort, int]] = []  # one list for all moments until the next one of unknown outcome is invoked
     free, slots = [0], 1
@@ -144,9 +158,7 @@ def _moments(model: Model[Any], operations: Sequence[Operation], returns: list[i
                 sort = unheard.pop()[1]
                 open_now[sort.shift] = (sort, open_now.get(sort.shift, (sort, 0))[1] + 1)
             opened = list(open_now.values())
-        moments.append(
-            _Moment(running[number][0], fresh, observing, list(changing.values()), opened)
-        )
+        moments.append(_Moment(running[number][0], fresh, observing, list(changing.values()), opened))
         heapq.heappush(free, running.pop(number)[0].bit_length() - 1)
     return moments
 
@@ -160,8 +172,12 @@ def _likeness(operation: Operation) -> Any:
     return operation.asked, operation.answer
 
 
-class Search:
+def search(model: Model[Any], operations: Sequence[Operation], is_over: Callable[[], bool], most: int) -> Found:
     """One key's history.
+
+    Many operations of unknown outcome make for very many configurations, by what was spent. So when a short search does
+    not decide, they are taken to be inexhaustible for a while: then it does not matter what was spent, and what has no
+    place even so has none.
 
     Args:
         model: What it is checked against.
@@ -169,19 +185,56 @@ class Search:
         is_over: Asked now and then: whether to give up.
         most: How many configurations to remember before giving up.
     """
+    history = _History(model, operations)
+    found = _Search(history, is_over, min(most, _SHORT)).run()
+    if found.verdict != "unknown" or is_over() or most <= _SHORT:
+        return found
+    if history.sorts:
+        generous = _Search(history, is_over, most, is_generous=True).run()
+        if generous.verdict == "not linearizable":
+            exact = _Search(history, is_over, min(most, _EXACT)).run()
+            return generous._replace(is_exact=False) if exact.verdict == "unknown" else exact
+        if generous.verdict == "linearizable" and len(set(generous.order)) == len(generous.order):
+            return generous  # nothing was spent twice
+    return _Search(history, is_over, most).run()
 
-    def __init__(
-        self, model: Model[Any], operations: Sequence[Operation], is_over: Callable[[], bool], most: int
-    ) -> None:
-        self._model, self._operations, self._is_over, self._most = model, operations, is_over, most
+
+class _History:
+    """One key's history, laid out for searching.
+
+    Attributes:
+        model: What it is checked against.
+        operations: In any order.
+        returns: The numbers of those that returned, in the order of the returns.
+        sorts: The others, as far as they could matter.
+        moments: What is under way at each return.
+    """
+
+    def __init__(self, model: Model[Any], operations: Sequence[Operation]) -> None:
+        self.model, self.operations = model, operations
         numbers = range(len(operations))
-        self._returns = [number for number in numbers if operations[number].returned is not None]
-        self._returns.sort(key=lambda number: (operations[number].returned, operations[number].invoked))
+        self.returns = [number for number in numbers if operations[number].returned is not None]
+        self.returns.sort(key=lambda number: (operations[number].returned, operations[number].invoked))
         unknown = [n for n in numbers if operations[n].returned is None]
         unknown = [n for n in unknown if not model.observes(operations[n].asked, UNKNOWN)]
-        sorts = _sorts_of(operations, sorted(unknown, key=lambda number: operations[number].invoked))
-        self._moments = _moments(model, operations, self._returns, sorts)
-        self._guards = sum((sort.mask + 1) << sort.shift for sort in sorts)
+        self.sorts = _sorts_of(operations, sorted(unknown, key=lambda number: operations[number].invoked))
+        self.moments = _moments(model, operations, self.returns, self.sorts)
+
+
+class _Search:
+    """One way through it.
+
+    Args:
+        history: Whose.
+        is_over: Asked now and then: whether to give up.
+        most: How many configurations to remember before giving up.
+        is_generous: Whether an operation of unknown outcome can be spent again and again, once it was invoked.
+    """
+
+    def __init__(self, history: _History, is_over: Callable[[], bool], most: int, *, is_generous: bool = False) -> None:
+        self._model, self._operations, self._is_over, self._most = history.model, history.operations, is_over, most
+        self._returns, self._moments, self._is_generous = history.returns, history.moments, is_generous
+        self._guards = sum((sort.mask + 1) << sort.shift for sort in history.sorts)
         self._seen: list[dict[tuple[int, Any], list[int]]] = [{} for _ in self._moments]
         self._count = 0
         self._farthest: int = -1
@@ -190,19 +243,20 @@ class Search:
 
     def run(self) -> Found:
         """Looks for an order, depth first."""
-        todo: list[tuple[int, int, int, Any, Chain]] = [(0, 0, 0, self._model.initial(), None)]
+        todo: list[_Configuration] = [(0, 0, 0, self._model.initial(), None, _ANSWERED)]
         while todo:
-            at, ahead, spent, state, chain = todo.pop()
-            at, ahead, chain = self._go_on(at, ahead, state, chain)
+            at, ahead, spent, state, chain, before = todo.pop()
+            at, ahead, settled = self._go_on(at, ahead, state, chain)
             if at == len(self._moments):
-                return Found("linearizable", _unrolled(chain), None, [state], self._count)
+                return Found("linearizable", _unrolled(settled), None, [state], self._count)
             if at >= self._farthest:
-                self._note(at, state, chain)
+                self._note(at, state, settled)
             if self._is_new(at, ahead, spent, state):
                 self._count += 1
                 if self._count >= self._most or (self._count % _LOOK_EVERY == 0 and self._is_over()):
                     return self._stuck("unknown")
-                todo += self._ways(at, ahead, spent, state, chain)
+                before = before if settled is chain else _ANSWERED
+                todo += self._ways((at, ahead, spent, state, settled, before))
         return self._stuck("not linearizable")
 
     def _go_on(self, at: int, ahead: int, state: Any, chain: Chain) -> tuple[int, int, Chain]:
@@ -223,27 +277,34 @@ class Search:
                 observing = self._moments[at].fresh
         return at, ahead, chain
 
-    def _ways(
-        self, at: int, ahead: int, spent: int, state: Any, chain: Chain
-    ) -> list[tuple[int, int, int, Any, Chain]]:
-        """Everything that may be put in order next and changes the state; the likeliest last, where it is taken up."""
+    def _ways(self, configuration: _Configuration) -> list[_Configuration]:
+        """Everything that may be put in order next and changes the state; the likeliest last, where it is taken up.
+
+        With a state before, an operation of unknown outcome was put last, and nothing was observed since: what makes
+        the same of the state before it has no use for it.
+        """
+        at, ahead, spent, state, chain, before = configuration
         step = self._model.step
         moment = self._moments[at]
-        ways: list[tuple[int, int, int, Any, Chain]] = []
+        is_idle = before is not _ANSWERED
+        ways: list[_Configuration] = []
         for alike in moment.changing:
             for bit, asked, answer, number in alike:
                 if not ahead & bit:
                     fits, after = step(state, asked, answer)
-                    if fits:
-                        ways.append((at, ahead | bit, spent, after, (chain, number)))
+                    if fits and not (is_idle and step(before, asked, answer) == (True, after)):
+                        ways.append((at, ahead | bit, spent, after, (chain, number), _ANSWERED))
                     break
-        answered = [(way[3], self._operations[way[4][1]].asked) for way in ways] if moment.open else ()
+        answered = [(way[3], self._operations[way[4][1]].asked) for way in ways if way[4]] if moment.open else []
         for sort, count in moment.open:
-            used = spent >> sort.shift & sort.mask
+            used = spent >> sort.shift & sort.mask  # none ever, when generous
             if used < count:
                 fits, after = step(state, sort.asked, UNKNOWN)
-                if fits and after != state and (after, sort.asked) not in answered:
-                    ways.append((at, ahead, spent + (1 << sort.shift), after, (chain, sort.members[used])))
+                if not fits or after == state or (after, sort.asked) in answered:
+                    continue
+                if not (is_idle and step(before, sort.asked, UNKNOWN) == (True, after)):
+                    then = spent if self._is_generous else spent + (1 << sort.shift)
+                    ways.append((at, ahead, then, after, (chain, sort.members[used]), state))
         ways.reverse()
         return ways
 
