@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from coordinator.demo.coordinated import Coordinated
 from coordinator.demo.faults import FREEZE, draw_faults, stops_of
-from coordinator.processes import ENDED, RUNNING, STOPPED, Child, Fleet
 from coordinator.demo.judge import Counts, judge
 from coordinator.demo.ledger import Entry, JournalTail
 from coordinator.demo.reader import NAME as READER
 from coordinator.demo.strategies import FILE
 from coordinator.demo.worker import BETWEEN, Spec
+from coordinator.processes import ENDED, RUNNING, STOPPED, Child, Fleet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
