@@ -117,7 +117,10 @@ def test_the_picture_is_well_formed_and_shows_every_fault() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
-    [(["/nowhere/at/all"], exits.NOT_FOUND, "is not there"), ([".", "--faults", "rain"], exits.USAGE, "no kind of fault")],
+    [
+        (["/nowhere/at/all"], exits.NOT_FOUND, "is not there"),
+        ([".", "--faults", "rain"], exits.USAGE, "no kind of fault"),
+    ],
 )
 def test_what_cannot_be_run_is_told(
     arguments: list[str], status: int, told: str, capsys: pytest.CaptureFixture[str]

@@ -1,4 +1,4 @@
-"""An agent in a process of its own, told what to do line by line: ``worker.py DIRECTORY AGENT [--queue-lost | --shared]``.
+"""An agent in a process of its own, told what to do line by line: ``worker.py DIRECTORY AGENT [SEAM]``.
 
 Each line that comes in is ``{"do": "acquire", …}``, each line that goes out is its answer, or what a longer task tells
 meanwhile. ``pause`` makes the process stop itself, really, by SIGSTOP, when it next passes a named point.

@@ -16,12 +16,12 @@ import pytest
 from coordinator.demo import show
 from coordinator.demo.act import Outcome
 from coordinator.demo.faults import FREEZE, KILL, draw_faults, stops_of
-from coordinator.processes import ENDED, STOPPED, Child, Fleet
 from coordinator.demo.judge import Counts
 from coordinator.demo.ledger import CLAIM, COMPLETE, Entry, Journal, JournalTail, unfinished
 from coordinator.demo.report import COLUMNS, Opening, PlainReport, Report, row_of, verdict_lines
 from coordinator.demo.show import ACTS, Result, failures_of, run_demo
 from coordinator.demo.worker import INSIDE, Spec
+from coordinator.processes import ENDED, STOPPED, Child, Fleet
 
 if TYPE_CHECKING:
     from pathlib import Path
