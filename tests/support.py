@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from contextlib import contextmanager
@@ -41,6 +42,13 @@ if TYPE_CHECKING:
 NOW_MS: Final = 1_790_000_000_000
 SHA256: Final = "a" * 64
 _BASE_32: Final = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+def readable(source: Any, seconds: float) -> bool:
+    """Whether there is something to read, or the end. (Not select(), which knows only the first 1,024 descriptors.)"""
+    poll = select.poll()
+    poll.register(source, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def an_id(number: int) -> str:

@@ -20,7 +20,7 @@ from coordinator.document.fold import APPLIED, REJECTED, fold, order, parse
 from coordinator.document.retire import remove_orphans, silent_logs
 from coordinator.document.revision import FoldLog, Line, LineAt, encode_line
 from coordinator.document.snapshot import Draft, sha256_of
-from coordinator.document.state import Base, Loader, State, trim
+from coordinator.document.state import Base, Loader, State, remember
 from coordinator.errors import CoordinatorError, LeaseHeld, MalformedDocument, NewerFormat, StoreUnavailable
 from coordinator.events import Event
 from coordinator.limits import CHECKPOINT_FILES, CHECKPOINT_MIN_BYTES, FOLD_BATCH_BYTES
@@ -352,9 +352,7 @@ class Compactor:
         full["pos"] |= body["pos"]
         for name in plan.gone:
             full["pos"].pop(name, None)
-        ids = {**state.ids, **_fresh_ids(plan.outcomes, body["rev"])}
-        trim(ids)
-        full["ids"] = ids
+        full["ids"] = remember({**state.ids}, plan.outcomes, body["rev"])
         body["full"] = full
         return draft
 
@@ -364,8 +362,7 @@ class Compactor:
         state.positions.update(plan.positions)
         for name in plan.gone:
             state.positions.pop(name, None)
-        state.ids.update(_fresh_ids(plan.outcomes, at.revision))
-        trim(state.ids)
+        remember(state.ids, plan.outcomes, at.revision)
         state.note(Line(at, body))
 
     def _published(self, plan: _Plan, record: Record, revision: int) -> Folded:
@@ -442,10 +439,6 @@ def _uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _fresh_ids(outcomes: list[list[Any]], revision: int) -> dict[str, tuple[int, str]]:
-    return {outcome[0]: (revision, outcome[4]) for outcome in outcomes if outcome[4] in {APPLIED, REJECTED}}
 
 
 def _place(place: FoldAt) -> tuple[str, int, int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from coordinator.document.fold import APPLIED, REJECTED
 from coordinator.document.operations import replay
 from coordinator.document.revision import LineAt, LineGoneError, Lines
 from coordinator.document.snapshot import read_snapshot, sha256_of
@@ -19,7 +20,7 @@ from coordinator.log.walk import INBOX_SEGMENT
 from coordinator.record.record import Head
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from coordinator.document.revision import Line
     from coordinator.names import Resource
@@ -170,6 +171,15 @@ def trim(ids: dict[str, tuple[int, str]]) -> None:
     """Forgets the oldest ids above the limit."""
     while len(ids) > IDS_MAX:
         del ids[next(iter(ids))]
+
+
+def remember(
+    ids: dict[str, tuple[int, str]], outcomes: Sequence[Sequence[Any]], revision: int
+) -> dict[str, tuple[int, str]]:
+    """Adds the ids that a fold decided, each with its revision and outcome (P25); returns the same dict."""
+    ids.update((one[0], (revision, one[4])) for one in outcomes if one[4] in {APPLIED, REJECTED})
+    trim(ids)
+    return ids
 
 
 class Loader:

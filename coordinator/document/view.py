@@ -55,9 +55,8 @@ class Shows(enum.Enum):
 class Refreshed(NamedTuple):
     """What a refresh did.
 
-    ``conflicts`` are the paths where edits by hand are kept. ``behind``: there is a newer revision already, and the
-    file was not made to show that (only with ``once``). ``waiting``: the file was edited by hand, and is left as it is
-    until a fold has looked at it (only with ``offer``).
+    ``conflicts``: where edits by hand are kept. ``behind``: there is a newer revision already, and the file was not
+    made to show that (only with ``once``). ``waiting``: it was edited by hand, and a fold looks first (with ``offer``).
     """
 
     changed: bool

@@ -90,5 +90,9 @@ class Lives:
             remove_quietly(self._files, self._path(incarnation))
             lock.unlock()
 
+    def __del__(self) -> None:
+        """A workspace that is dropped without being closed keeps no descriptor; as after ``end``, the ttl counts."""
+        self.end()
+
     def _path(self, incarnation: str) -> str:
         return f"{self._places.lives}/{incarnation}"

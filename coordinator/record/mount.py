@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coordinator.clock import elapsed_max_ms
-from coordinator.errors import BadName, CorruptRecord, NewerFormat, StoreUnavailable
+from coordinator.errors import CorruptRecord, NewerFormat, StoreUnavailable
 from coordinator.folders import list_surely, make_dirs, remove_quietly
 from coordinator.limits import (
     APPEND_TRIES,
@@ -36,9 +36,9 @@ from coordinator.limits import (
     QUEUE_STUCK_WAIT_MAX_MS,
     QUEUE_WAIT_MAX_MS,
 )
-from coordinator.names import STATE_MARK, Resource
 from coordinator.record.collect import Chain, collect_chain, is_position, known_records
 from coordinator.record.life import Lives
+from coordinator.record.places import states_below
 from coordinator.record.record import MOUNT, Record, decode, encode
 from coordinator.record.store import Appended, Beaten
 from coordinator.record.unavailable import NO_ROOM, unavailable
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from coordinator.clock import Clock
     from coordinator.files import FileLock, Files
+    from coordinator.names import Resource
     from coordinator.record.decide import Author
     from coordinator.record.places import Places
     from coordinator.record.primitive import Primitive
@@ -412,11 +413,10 @@ class MountStore:
     def resources(self) -> Iterable[Resource]:
         """See Store."""
         try:
-            found = sorted(self._walk(self._places.resources, ""))
+            found = sorted(states_below(self._files, self._places.resources))
         except OSError as error:
             raise unavailable(error, self._places.resources, "listing the resources of") from error
-        named = (Resource.from_state_path(path) for path in found)
-        return [resource for resource in named if self._list(resource).newest or self._has_logs(resource)]
+        return [resource for resource in found if self._list(resource).newest or self._has_logs(resource)]
 
     def _has_logs(self, resource: Resource) -> bool:
         """Whether something was appended that nobody has folded yet: there may be no record before it is."""
@@ -424,18 +424,6 @@ class MountStore:
             return bool(list_surely(self._files, self._places.resources, self._places.of(resource, "log")))
         except OSError as error:
             raise unavailable(error, resource, "listing the logs of") from error
-
-    def _walk(self, folder: str, below: str) -> Iterator[str]:
-        for name in self._files.listdir(folder):
-            path = f"{below}{name}"
-            if name == STATE_MARK:
-                try:
-                    Resource.from_state_path(path)
-                except BadName:
-                    continue  # not of our making
-                yield path
-            elif self._files.stat(f"{folder}/{name}").kind == "directory":
-                yield from self._walk(f"{folder}/{name}", f"{path}/")
 
     def show_life(self, incarnation: str) -> None:
         """See Store."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from coordinator.names import STATE_DIR
+from coordinator.errors import BadName
+from coordinator.names import STATE_DIR, STATE_MARK, Resource
 
 if TYPE_CHECKING:
-    from coordinator.names import Resource
+    from collections.abc import Iterator
+
+    from coordinator.files import Files
 
 
 class Places:
@@ -24,3 +28,14 @@ class Places:
     def of(self, resource: Resource, *parts: str) -> str:
         """A path below one resource's state folder."""
         return "/".join((self.resources, resource.state_path, *parts))
+
+
+def states_below(files: Files, folder: str, below: str = "") -> Iterator[Resource]:
+    """Every resource that has a state folder, in the order of a walk. OSError."""
+    for name in files.listdir(folder):
+        path = f"{below}{name}"
+        if name == STATE_MARK:
+            with contextlib.suppress(BadName):  # else it is not of our making
+                yield Resource.from_state_path(path)
+        elif files.stat(f"{folder}/{name}").kind == "directory":
+            yield from states_below(files, f"{folder}/{name}", f"{path}/")

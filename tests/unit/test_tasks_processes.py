@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import readable
 
 import coordinator
 from coordinator import ClaimLost, TaskBoard, Workspace
@@ -44,7 +44,7 @@ class Worker:
     def answer(self) -> Any:
         assert self._process.stdout
         while b"\n" not in self._text:
-            assert select.select([self._process.stdout], [], [], DEADLINE_S)[0], "it does not answer"
+            assert readable(self._process.stdout, DEADLINE_S), "it does not answer"
             data = os.read(self._process.stdout.fileno(), 1 << 16)
             assert data, "it has ended"
             self._text += data

@@ -192,3 +192,10 @@ def test_sweeping_leaves_what_is_young(workspace: Workspace) -> None:
     assert os.listdir(f"{folder}/scratch") == ["young"]
     assert "old" not in os.listdir(f"{folder}/clock")
     assert workspace.lease("x").fence == 3
+
+
+def test_a_workspace_that_is_dropped_keeps_no_descriptor(workspace: Workspace, no_open_files_left: None) -> None:
+    """A long-lived process may open one after another; the sign of life of each is a lock, and so a descriptor."""
+    del no_open_files_left
+    for name in ("one", "two", "three"):
+        Workspace(workspace.directory, agent=name).lease("x").release()

@@ -68,10 +68,12 @@ class Process:
     def answer(self, what: str = "its answer") -> dict[str, Any]:
         """The next line."""
         assert self._started.stdout is not None
+        readable = select.poll()  # not select(), which knows only the first 1,024 descriptors
+        readable.register(self._started.stdout, select.POLLIN)
         end = time.monotonic() + DEADLINE_S
         while b"\n" not in self._text:
             left_s = end - time.monotonic()
-            if left_s <= 0 or not select.select([self._started.stdout], [], [], left_s)[0]:
+            if left_s <= 0 or not readable.poll(left_s * 1000):
                 raise AssertionError(self._trouble(f"did not give {what} within {DEADLINE_S:g} s"))
             data = os.read(self._started.stdout.fileno(), 1 << 16)
             if not data:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from support import wait_until
+from support import readable, wait_until
 
 import coordinator
 from coordinator.cli.app import execute
@@ -103,7 +102,7 @@ class Started:
 
     def _read(self) -> bool:
         assert self._process.stdout
-        assert select.select([self._process.stdout], [], [], DEADLINE_S)[0], f"nothing more came after {self._text!r}"
+        assert readable(self._process.stdout, DEADLINE_S), f"nothing more came after {self._text!r}"
         data = os.read(self._process.stdout.fileno(), 1 << 16)
         self._text += data
         return bool(data)

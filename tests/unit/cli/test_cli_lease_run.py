@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import pty
-import select
 import signal
 import stat
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import wait_until
+from support import readable, wait_until
 
 import coordinator
 from coordinator import DocumentLease, LeaseHeld, NoRoom, Workspace
@@ -312,7 +311,7 @@ class Terminal:
 
     def expect(self, text: str) -> None:
         while text.encode() not in self._shown:
-            assert select.select([self._end], [], [], 40)[0], f"{text!r} did not come: {self._shown!r}"
+            assert readable(self._end, 40), f"{text!r} did not come: {self._shown!r}"
             self._shown += os.read(self._end, 1 << 12)
         self._shown = self._shown.partition(text.encode())[2]
 
