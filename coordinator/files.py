@@ -23,8 +23,12 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
+from coordinator.mounts import mount_above
+
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from coordinator.mounts import Mounted
 
 
 class Stat(NamedTuple):
@@ -103,6 +107,10 @@ class Files(Protocol):
 
     def is_local(self, path: str) -> bool:
         """Whether only this host can reach what is there: what is written is then seen by all, synced or not."""
+        ...
+
+    def mount_of(self, path: str) -> Mounted | None:
+        """What is mounted there (a real path); None when that cannot be told."""
         ...
 
     def mkdir(self, path: str) -> None:
@@ -234,10 +242,6 @@ def _forget_locks_of_parent() -> None:
 os.register_at_fork(before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_forget_locks_of_parent)
 
 
-# File systems that no other host writes to. Anything else may be shared: FUSE, 9p, NFS, SMB and what is not known.
-_LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "overlay"})
-
-
 _AT_FDCWD = -100  # Linux: <fcntl.h>
 _RENAME_EXCHANGE = 2  # Linux: <linux/fs.h>
 
@@ -293,17 +297,16 @@ class SystemFiles:
 
     def is_local(self, path: str) -> bool:
         """See Files. Where the system does not tell (macOS), it is taken for shared, which is slower and safe."""
+        mount = self.mount_of(path)
+        return mount is not None and mount.is_of_one_host
+
+    def mount_of(self, path: str) -> Mounted | None:
+        """See Files."""
         try:
             with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-                mounts = [line.split() for line in file]
+                return mount_above(path, file.read())
         except OSError:
-            return False
-        found, kind = "", ""
-        for fields in mounts:  # the last of the longest mount points above the path
-            point = fields[4].replace("\\040", " ")
-            if len(point) >= len(found) and f"{path}/".startswith(point.rstrip("/") + "/"):
-                found, kind = point, fields[fields.index("-") + 1]
-        return kind in _LOCAL
+            return None
 
     def mkdir(self, path: str) -> None:
         """See Files."""

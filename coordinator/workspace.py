@@ -18,7 +18,7 @@ from coordinator.limits import FORMAT
 from coordinator.names import Resource, default_agent, parse_agent
 from coordinator.nofiles import NO_FILES
 from coordinator.record.choose import TableOptions, open_mounted, open_unmounted, table_of
-from coordinator.record.format import Format, make_workspace, read_format
+from coordinator.record.format import Format, make_workspace, read_format, refuse_local_locks
 from coordinator.record.member import Member
 from coordinator.record.places import Places
 from coordinator.record.record import MOUNT, TABLE
@@ -120,6 +120,7 @@ class Workspace:
         region: str | None = None,
         client: Any = None,
         fallback: str | None = None,
+        single_host: bool = False,
         files: Files = SYSTEM_FILES,
         clock: Clock = SYSTEM_CLOCK,
     ) -> Workspace:
@@ -137,6 +138,7 @@ class Workspace:
             region: As for ``Workspace``.
             client: As for ``Workspace``.
             fallback: As for ``Workspace``; the directory rules until then.
+            single_host: No other host will ever use it: the directory may rule although its locks are this host's only.
             files: As for ``Workspace``.
             clock: As for ``Workspace``.
 
@@ -162,7 +164,7 @@ class Workspace:
         except OSError as error:
             raise unavailable(error, root, "opening the directory") from error
         mode = TABLE if table is not None and fallback is None else MOUNT
-        made = make_workspace(files, root, primitive, mode=mode)
+        made = make_workspace(files, root, primitive, mode=mode, single_host=single_host)
         if primitive is not None and made.primitive != primitive:
             raise BadValue(
                 f"{root} is a workspace already, with the primitive {made.primitive!r}",
@@ -388,7 +390,9 @@ class Workspace:
 
         return whereabouts(self._member.store)
 
-    def move_authority(self, mode: str, *, on_brought: Callable[[str], None] | None = None) -> MovedAuthority:
+    def move_authority(
+        self, mode: str, *, on_brought: Callable[[str], None] | None = None, single_host: bool = False
+    ) -> MovedAuthority:
         """Gives the rule to the ``"table"`` (P29) or back to the ``"mount"`` (P30), and brings every resource there.
 
         Safe under agents at work, to interrupt and to repeat: what was not brought comes over when it is first used.
@@ -396,10 +400,12 @@ class Workspace:
         Args:
             mode: Which store is to rule.
             on_brought: Called with the name of each resource that has come over, or was there.
+            single_host: As for ``init``.
 
         Raises:
             NoDirectory: The workspace was opened without it: chains on it have to be sealed, or opened.
             BadValue: No such mode, or no table was named.
+            Unsuitable: The mount is to rule, and its locks are one host's only.
             NewerFormat: This version may not write here.
             StoreUnavailable: A retry is safe, and goes on.
         """
@@ -407,6 +413,8 @@ class Workspace:
 
         if self._member.newer:
             raise self._member.newer
+        if mode == MOUNT and self._member.has_directory and not single_host:
+            refuse_local_locks(self._member.files, self._member.places.root)
         return move(self._member.store, mode, on_brought)
 
     def history(self, name: str) -> list[Record]:

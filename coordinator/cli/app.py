@@ -21,6 +21,7 @@ from coordinator.cli.common import (
     NobodyReads,
     Reach,
     RegionOption,
+    SingleHostOption,
     TableOption,
     WorkspaceIdOption,
     WorkspaceOption,
@@ -112,6 +113,7 @@ def init(
     primitive: Annotated[
         str | None, typer.Option(metavar="symlink|directory", help="How records are put. Default: what works.")
     ] = None,
+    single_host: SingleHostOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Makes a directory a workspace, after trying whether its file system can carry one.
@@ -137,6 +139,7 @@ def init(
         workspace=reach.workspace_id,
         region=reach.region,
         fallback=reach.fallback if named else None,
+        single_host=single_host,
     )
     made = workspace.format
     if as_json:

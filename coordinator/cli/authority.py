@@ -16,6 +16,7 @@ from coordinator.cli import exits
 from coordinator.cli.common import (
     AgentOption,
     JsonOption,
+    SingleHostOption,
     WorkspaceOption,
     nearest,
     note,
@@ -162,6 +163,7 @@ def _time(at_ms: int) -> str:
 def move(
     mode: Annotated[Mode, typer.Argument(metavar="table|mount", help="Which store is to rule.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Move back to the mount without being asked.")] = False,
+    single_host: SingleHostOption = False,
     workspace: WorkspaceOption = None,
     agent: AgentOption = None,
     as_json: JsonOption = False,
@@ -187,7 +189,7 @@ def move(
         raise
     tell = None if as_json else partial(_tell_brought, mode.value)
     try:
-        done = opened.move_authority(mode.value, on_brought=tell)
+        done = opened.move_authority(mode.value, on_brought=tell, single_host=single_host)
     except StoreUnavailable:
         hint = "what was not brought over comes when it is first used; or say the same command again"
         note(f"interrupted: {hint}", as_json=as_json)

@@ -38,6 +38,9 @@ AgentOption = Annotated[
     typer.Option("--agent", metavar="NAME", envvar="COORDINATOR_AGENT", help="Who acts. Default: host and process."),
 ]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A file of the workspace, like tasks.json.")]
+SingleHostOption = Annotated[
+    bool, typer.Option("--single-host", help="No other host ever works there: locks of this host alone will do.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; errors as JSON on stderr.")]
 WaitOption = Annotated[str, typer.Option(metavar="SECONDS|forever", help="How long to wait for the lease.")]
 TtlOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long the lease outlives this process.")]

@@ -30,7 +30,7 @@ class Coordinated:
     def __init__(self, folder: str, spec: ActSpec, setting: Setting) -> None:
         from coordinator import Workspace  # noqa: PLC0415 - the other acts have none
 
-        self._workspace = Workspace.init(folder, agent="judge")
+        self._workspace = Workspace.init(folder, agent="judge", single_host=True)
         self._document = self._workspace.document(FILE)
         self._plan, self._logs = setting.plan, spec.logs
         self._replay = Replay(setting.initial, setting.plan, round(spec.ttl_s * 1000))

@@ -119,7 +119,9 @@ def _newer(root: str, needs: int, made_by: object, what: str) -> NewerFormat:
     )
 
 
-def make_workspace(files: Files, root: str, primitive: str | None = None, *, mode: str = MOUNT) -> Format:
+def make_workspace(
+    files: Files, root: str, primitive: str | None = None, *, mode: str = MOUNT, single_host: bool = False
+) -> Format:
     """Probes the file system and makes ``root`` a workspace; one that is one already is left as it is.
 
     Args:
@@ -127,6 +129,7 @@ def make_workspace(files: Files, root: str, primitive: str | None = None, *, mod
         root: An existing directory.
         primitive: ``symlink`` or ``directory``; None: the first of the two that works.
         mode: Which store rules: where it is the table, neither a primitive nor flock has to work here.
+        single_host: No other host will ever use it, so locks that keep only this host's processes out will do.
 
     Raises:
         Unsuitable: The file system lacks something; says what, and nothing is left behind.
@@ -136,6 +139,8 @@ def make_workspace(files: Files, root: str, primitive: str | None = None, *, mod
         found = read_format(files, root)
         _sync_root(files, root)  # whoever made it may have been killed before
         return found
+    if mode == MOUNT and not single_host:
+        refuse_local_locks(files, root)
     prepared = f"{root}/{STATE_DIR}.init-{new_id()}"
     try:
         files.mkdir(prepared)
@@ -169,6 +174,24 @@ def make_workspace(files: Files, root: str, primitive: str | None = None, *, mod
         remove_tree(files, prepared)
         raise
     return made
+
+
+def refuse_local_locks(files: Files, root: str) -> None:
+    """The mount may rule only where its locks keep every host out (P28); a probe on one host cannot tell.
+
+    Raises:
+        Unsuitable: They do not, or that is not known.
+    """
+    mount = files.mount_of(root)
+    trouble = mount.local_locks() if mount else ""
+    if mount and trouble:
+        raise Unsuitable(
+            f"the file system of {root} (mounted at {mount.point}) cannot be what several hosts agree by: {trouble}",
+            path=root,
+            missing=[trouble],
+            hint="if no other host ever works there, say so (--single-host); else let a table rule "
+            "(init --table NAME); or mount it with locks for all hosts (NFSv4 without nolock and local_lock)",
+        )
 
 
 def renew_id(files: Files, root: str, fresh: str) -> Format:

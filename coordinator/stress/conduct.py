@@ -77,8 +77,14 @@ def prepare(options: Options) -> Workspace:
         raise NotAWorkspace(f"{where} is not there", path=where, hint="name an existing directory") from None
     except OSError as error:
         raise unavailable(error, options.directory, "making a folder in") from error
-    fallback = "table" if options.table else None
-    workspace = Workspace.init(directory, agent="stress", table=options.table, region=options.region, fallback=fallback)
+    workspace = Workspace.init(
+        directory,
+        agent="stress",
+        table=options.table,
+        region=options.region,
+        fallback="table" if options.table else None,
+        single_host=True,  # all of it runs on this one
+    )
     workspace.document(LEASED).commit(b'{"tags": []}\n', if_revision=0)
     workspace.document(LOGGED).commit(b'{"tags": {}}\n', if_revision=0)
     workspace.document(TASKS).commit(b'{"tasks": []}\n', if_revision=0)

@@ -201,6 +201,9 @@ class CrashFiles:
         """See Files."""
         return True
 
+    def mount_of(self, path: str) -> None:
+        """See Files."""
+
     def mkdir(self, path: str) -> None:
         """See Files."""
         with self._guard:

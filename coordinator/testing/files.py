@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from coordinator.files import FileLock, Files, NewFile, Stat
+    from coordinator.mounts import Mounted
 
 T = TypeVar("T")
 When = Literal["before", "after"]
@@ -112,6 +113,10 @@ class InterceptedFiles:
     def is_local(self, path: str) -> bool:
         """See Files. Never intercepted: it is a property of the machine, not an event."""
         return self._inner.is_local(path)
+
+    def mount_of(self, path: str) -> Mounted | None:
+        """See Files. Never intercepted, likewise."""
+        return self._inner.mount_of(path)
 
     def mkdir(self, path: str) -> None:
         """See Files."""

@@ -55,6 +55,9 @@ class StaleFiles(InterceptedFiles):
         """See Files."""
         return False
 
+    def mount_of(self, path: str) -> None:
+        """See Files."""
+
     def rename(self, old: str, new: str) -> None:
         """See Files."""
         self._run("rename", new, lambda: self._remembering("unlink", old, lambda: self._inner.rename(old, new)))

@@ -27,6 +27,7 @@ FLOORS: Final = {
     "errors": 0,
     "names": 0,
     "clock": 0,
+    "mounts": 0,
     "files": 0,
     "folders": 0,
     "nofiles": 0,

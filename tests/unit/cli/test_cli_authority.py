@@ -20,6 +20,7 @@ from support import wait_until
 from coordinator import Workspace
 from coordinator.errors import NoDirectory
 from coordinator.files import SystemFiles
+from coordinator.mounts import Mounted
 from coordinator.record.authority import Authority, change, read_authority
 from coordinator.record.record import MOUNT, TABLE
 
@@ -307,3 +308,30 @@ def test_a_move_without_the_directory_where_the_table_rules(call: Callable[..., 
     assert (told.status, told.error["error"]) == (78, "NoDirectory")
     with pytest.raises(NoDirectory):
         Workspace(table=FLEET, workspace="w").move_authority("mount")
+
+
+@pytest.mark.usefixtures("calls")
+def test_the_rule_does_not_go_back_to_a_mount_whose_locks_are_one_hosts(
+    call: Callable[..., Answer], used: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("authority", "move", "table", *AT_TABLE).status == 0
+    nolock = Mounted(used.directory, "nfs4", frozenset({"rw", "nolock"}))
+    monkeypatch.setattr(SystemFiles, "mount_of", lambda *_: nolock)
+    told = call("authority", "move", "mount", "--yes", *AT_TABLE, "--json")
+    assert (told.status, told.error["error"]) == (78, "Unsuitable")
+    assert "nolock" in told.error["message"]
+    assert call("authority", "show", *AT_TABLE, "--json").value["mode"] == "table"
+    assert call("authority", "move", "mount", "--yes", "--single-host", *AT_TABLE).status == 0
+    assert call("authority", "show", *AT_TABLE, "--json").value["mode"] == "mount"
+
+
+def test_init_on_a_mount_whose_locks_are_one_hosts(
+    call: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    monkeypatch.setattr(SystemFiles, "mount_of", lambda *_: Mounted("/", "fuse.mount-s3", frozenset()))
+    told = call("init", str(folder), "--json")
+    assert (told.status, told.error["error"]) == (78, "Unsuitable")
+    assert list(folder.iterdir()) == []
+    assert call("init", str(folder), "--single-host").status == 0
