@@ -261,7 +261,7 @@ class Lease:
             self._member.store,
             self._resource,
             lambda n, _now_ms: request_for(author, n),
-            known=self._record,
+            known=self._newest_known(),
             spans=self._spans,
             asked_ms=dating.now_ms if renews else self._reckoned_ms,
             queued=False,
@@ -275,6 +275,11 @@ class Lease:
         if renews and decision.record.lease:
             self._held, self._mark, self._told = decision.record.lease, dating.mark, self._member.clock.now()
         return decision.record
+
+    def _newest_known(self) -> Record:
+        """A look for nothing: in the table, this process's own collection has often moved the record meanwhile."""
+        remembered = self._member.store.remembered(self._resource)
+        return remembered if remembered and remembered.n > self._record.n else self._record
 
     def _reckoned_ms(self) -> int:
         """The store's time, reckoned from the last renewal's; rather too early than too late."""

@@ -546,7 +546,7 @@ def test_a_copied_directory_is_refused_by_the_firsts_table(dynamodb: Engine, tmp
 def test_without_boto3_it_says_what_to_install(tmp_path: Path) -> None:
     script = """
 import sys
-sys.modules["boto3"] = None
+sys.modules["botocore"] = None
 from coordinator import Workspace
 from coordinator.errors import TableUnusable
 try:
@@ -559,7 +559,7 @@ with Workspace.init(sys.argv[1]).lease("a"):
     done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told, mount = done.stdout.splitlines()
-    assert told.startswith("t | import of boto3 halted")
+    assert told.startswith("t | import of botocore")
     assert told.endswith("(pip install 'agent-coordinator[aws]')")
     assert mount == "the mount needs none of it"
 
