@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         WorkspaceError,
     )
     from coordinator.events import Event
+    from coordinator.invocation import Invocation
     from coordinator.lease import Lease
     from coordinator.status import Collected, ResourceStatus
     from coordinator.tasks import NoTask, Task, TaskBoard
@@ -66,6 +67,7 @@ _HOMES = {  # everything else is an error
     "DocumentLease": "document.lease",
     "Event": "events",
     "Folded": "document.compactor",
+    "Invocation": "invocation",
     "Lease": "lease",
     "NoTask": "tasks",
     "OperationReceipt": "document.receipt",
@@ -96,6 +98,7 @@ __all__ = [
     "DocumentLease",
     "Event",
     "Folded",
+    "Invocation",
     "Lease",
     "LeaseHeld",
     "LeaseLost",

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from coordinator.record.member import Member
 
 _MILLIS_MAX: Final = 1e300  # no invocation lasts longer; NaN is not below it either
-MARGIN_MS: Final = 500  # a release or a sync on NFS takes some ms; a store that is slow for once takes some hundred
 
 
 class LambdaContext(Protocol):

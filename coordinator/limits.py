@@ -33,6 +33,10 @@ TRUST_PERCENT: Final = 80  # P10: a holder trusts its lease this long
 RENEW_PERCENT: Final = 50  # P11: renewed when this much of the trust is used
 WATCHED_PERCENT: Final = 110  # P9: unchanged this long under a contender's eyes means silent
 MOUNT_SKEW_MS: Final = 100  # P9: mtimes are in ms and may come from two servers behind one mount
+MARGIN_MS: Final = 500  # P13: kept of an invocation; a release or a sync takes some ms, of a slow store some hundred
+# P13: clocks whose spans are this far apart were set, or one of them stood still; slewing (0.5 ms a second) needs half
+# an hour for it. What a shorter freeze does to a lease is found out by the lease's own reckoning (P10).
+THAW_MS: Final = 1000
 LEASES_TOGETHER_MAX: Final = 25  # acquired at once: one transaction of the table, which takes 100 (AWS)
 TURN_MS: Final = 250  # P12: how long each place in line may leave a free lease untaken
 POLL_MIN_MS: Final = 1  # a waiter's first pause; grows by half each time, up to

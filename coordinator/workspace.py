@@ -12,9 +12,9 @@ from coordinator.document.lease import DocumentLease
 from coordinator.errors import BadName, BadValue, Damaged, LeaseHeld, NewerFormat, NotAWorkspace
 from coordinator.events import Events
 from coordinator.files import SYSTEM_FILES
-from coordinator.invocation import MARGIN_MS, TTL_DEFAULT, Invocation, bounds
+from coordinator.invocation import TTL_DEFAULT, Invocation, bounds
 from coordinator.lease import resume as resume_lease
-from coordinator.limits import FORMAT
+from coordinator.limits import FORMAT, MARGIN_MS
 from coordinator.names import Resource, default_agent, parse_agent
 from coordinator.nofiles import NO_FILES
 from coordinator.record.choose import TableOptions, open_mounted, open_unmounted, table_of

@@ -6,10 +6,11 @@ import contextlib
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from coordinator.errors import StoreUnavailable
 from coordinator.folders import make_dirs, write_new
+from coordinator.limits import THAW_MS
 from coordinator.names import new_id
 from coordinator.record.decide import Author
 
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
     from coordinator.record.places import Places
     from coordinator.record.store import Store
     from coordinator.record.table import TableStore
-
-
-# Clocks whose spans are this far apart were set, or one of them stood still; slewing (0.5 ms a second) needs half an
-# hour for it. What a shorter freeze does to a lease is found out by the lease's own reckoning (P10).
-THAW_MS: Final = 1000
 
 
 class AfterFork(Protocol):

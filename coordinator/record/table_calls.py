@@ -1,8 +1,8 @@
 """Calls to DynamoDB: one client, short time-outs, bounded retries, and what each error means to the caller.
 
-botocore (boto3's core) is loaded with the first call: it and a client take some 150 ms. Its own retries are off: a call here is tried until it succeeds,
-is refused, or its budget is used up, whoever's lease it is for; and an error after which a write may have landed is
-told apart from one that came before it (``outcome_unknown``).
+botocore (boto3's core) is loaded with the first call: it and a client take some 150 ms. Its own retries are off: a call
+here is tried until it succeeds, is refused, or its budget is used up, whoever's lease it is for; and an error after
+which a write may have landed is told apart from one that came before it (``outcome_unknown``).
 
 Every answer carries the service's date, whose resolution is a second: table_time.py makes the store's clock of it.
 """
@@ -132,7 +132,7 @@ class TableCalls:
             retries={"total_max_attempts": 1, "mode": "standard"},
             tcp_keepalive=True,
             max_pool_connections=32,
-            parameter_validation=False,  # requests are ours, of a fixed shape, and the service looks at them all the same
+            parameter_validation=False,  # requests are of few shapes, and the service looks at them too
         )
         try:
             # A session of its own: boto3's is shared with the program, and not safe to make a client of in two threads.

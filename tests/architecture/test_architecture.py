@@ -280,6 +280,7 @@ PUBLIC: Final = [
     "DocumentLease",
     "Event",
     "Folded",
+    "Invocation",
     "Lease",
     "LeaseHeld",
     "LeaseLost",

@@ -559,7 +559,7 @@ with Workspace.init(sys.argv[1]).lease("a"):
     done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told, mount = done.stdout.splitlines()
-    assert told.startswith("t | import of botocore")
+    assert told.startswith("t | No module named 'botocore.config'")
     assert told.endswith("(pip install 'agent-coordinator[aws]')")
     assert mount == "the mount needs none of it"
 

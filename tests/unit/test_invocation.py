@@ -22,7 +22,7 @@ from coordinator import (
 )
 from coordinator.document import folding
 from coordinator.files import SYSTEM_FILES
-from coordinator.invocation import MARGIN_MS
+from coordinator.limits import MARGIN_MS
 from coordinator.log.writer import LogWriter
 from coordinator.names import Resource
 from coordinator.testing import Call, CrashFiles, FailAt, InterceptedFiles, ManualClock
