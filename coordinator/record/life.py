@@ -49,7 +49,9 @@ class Lives:
                 make_dirs(self._files, self._places.state, self._places.lives)
                 lock = self._files.try_lock(self._path(incarnation))
         if lock is not None:
-            keep_over_exec(lock)  # whoever becomes another program under a lease is not dead: the ttl tells
+            # Whoever becomes another program under a lease is not dead, nor is a command that was started under one: as
+            # long as one of them lives, the ttl tells.
+            keep_over_exec(lock)
         self._shown = (os.getpid(), incarnation, lock)
 
     def is_gone(self, lease: Holding) -> bool:

@@ -205,6 +205,9 @@ class SimFiles:
         """See Files."""
         return self._server.is_local
 
+    def mount_of(self, path: str) -> None:
+        """See Files."""
+
     # ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def mkdir(self, path: str) -> None:
