@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import threading
 from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -28,7 +29,8 @@ class MotoServer:
         return Engine(self.endpoint_url, REGION, "moto")
 
     def stop(self) -> None:
-        self._server.stop()
+        self._server.shutdown()
+        self._server.server_close()
 
 
 def start_moto() -> MotoServer:
@@ -39,10 +41,19 @@ def start_moto() -> MotoServer:
     """
     try:
         importlib.import_module("boto3")
-        server = importlib.import_module("moto.server").ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
+        dispatcher = importlib.import_module("moto.moto_server.werkzeug_app")
+        serving = importlib.import_module("werkzeug.serving")
     except ImportError as error:
         raise EngineUnavailable(f"moto: moto[server,dynamodb] and boto3 are not both installed ({error})") from None
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line for every request
-    server.start()
-    host, port = server.get_host_and_port()
-    return MotoServer(f"http://{host}:{port}", server)
+    backends = dispatcher.DomainDispatcherApplication(dispatcher.create_backend_app)
+    one_at_a_time = threading.Lock()
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        """moto looks at a condition and writes in two steps: without a lock two writers both find theirs met."""
+        with one_at_a_time:
+            return list(backends(environ, start_response))
+
+    server = serving.make_server(HOST, 0, app, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return MotoServer(f"http://{HOST}:{server.port}", server)

@@ -61,7 +61,11 @@ def test_warnings_are_what_somebody_should_look_at() -> None:
         "view_failed",
         "release_failed",
         "log_quarantined",
+        "inbox_damaged",
+        "inbox_unread",
         "resubmitted",
+        "authority_moved",
+        "falling_back",
     }
 
 
