@@ -112,7 +112,7 @@ def test_a_mark_at_the_beginning_is_kept_by_a_commit(workspace: Workspace) -> No
         {"a": b"bytes"},
         ["\ud800"],
         {"\udfff": 1},
-        object(),
+        pytest.param(object(), id="an object"),
     ],
     ids=ascii,
 )
