@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import threading
 
     from coordinator.names import Resource
+    from coordinator.record.decide import Author
     from coordinator.record.member import Member
     from coordinator.record.record import Holding, Record
 
@@ -108,10 +109,20 @@ class _Watch:
 
 
 class Acquisition:
-    """One acquire call, from its first look to a grant or a refusal. Also several at once (together.py)."""
+    """One acquire call, from its first look to a grant or a refusal. Also several at once (together.py).
+
+    ``author``: of the request, when its id is the caller's to choose, who may try again with it from anywhere.
+    """
 
     def __init__(
-        self, member: Member, resource: Resource, ttl_ms: int, ends_in_ms: int, cancel: threading.Event | None
+        self,
+        member: Member,
+        resource: Resource,
+        ttl_ms: int,
+        ends_in_ms: int,
+        cancel: threading.Event | None,
+        *,
+        author: Author | None = None,
     ) -> None:
         self._member = member
         self.resource = resource
@@ -120,7 +131,7 @@ class Acquisition:
         self._cancel = cancel
         self._began = member.clock.now()
         self._watch = _Watch(member)
-        self._author = member.author()  # one request, however often it is tried
+        self._author = author or member.author()  # one request, however often it is tried
         self._place = ""
 
     def run(self, wait_ms: int | None) -> Granted:

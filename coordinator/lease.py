@@ -333,6 +333,9 @@ class Lease:
                 error = self._error(StaleFence, "taken", successor=agent, successor_fence=fence)
             else:
                 error = self._error(LeaseLost, "released", successor=ended_by.agent)
+        return self._note_lost(error)
+
+    def _note_lost(self, error: LeaseLost) -> LeaseLost:
         first, self._lost = self._lost is None, error
         self._stop.set()
         if self._host is not None and error.reason not in _NOT_YET_FREED:

@@ -134,14 +134,12 @@ def _attempt(
 ) -> list[Granted] | tuple[Acquisition, Refusal | None] | None:
     """One look at all, and one append if that promises something. None: this store puts one record at a time."""
     member.store.show_life(member.incarnation)
+    before = [_newest(member, one.resource) for one in wanted]
+    # Asked for after the records were read: an earlier time might be another store's, if the rule moved in between.
     dating = Dating(member)
     now_ms = dating.now_ms()
     appends: list[tuple[Resource, Record]] = []
-    before: list[Record | None] = []
-    for one in wanted:
-        record = member.store.remembered(one.resource)
-        if record is None or record.lease or record.waiting:
-            record = member.store.read(one.resource)
+    for one, record in zip(wanted, before, strict=True):
         spans = one.spans(record)
         start = record or replace(BLANK, mode=member.store.mode)
         readings = Readings(now_ms, member.store.skew_ms, *spans)
@@ -149,7 +147,6 @@ def _attempt(
         if isinstance(decision, Refusal):
             return one, one.moved_or(decision)
         appends.append((one.resource, decision.record))
-        before.append(record)
     result = member.store.append_together(appends)
     if result is None:
         return None
@@ -160,6 +157,14 @@ def _attempt(
         one.tell_granted(record, old)
         granted.append(Granted(record, dating.mark, one.left_of_host_ms(dating.mark), one.waited_ms()))
     return granted
+
+
+def _newest(member: Member, resource: Resource) -> Record | None:
+    """What is remembered, if it looks free: it is tried on that, at no cost."""
+    record = member.store.remembered(resource)
+    if record is None or record.lease or record.waiting:
+        record = member.store.read(resource)
+    return record
 
 
 def _one_by_one(member: Member, wanted: Sequence[Acquisition], *, ttl_ms: int, wait_ms: int | None) -> list[Granted]:

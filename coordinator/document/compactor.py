@@ -14,6 +14,7 @@ import gc
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from coordinator.acquire import moved_error
 from coordinator.clock import Instant, elapsed_max_ms, elapsed_min_ms
 from coordinator.document.drain import Drain
 from coordinator.document.fold import APPLIED, REJECTED, fold, order, parse
@@ -170,6 +171,8 @@ class Compactor:
     def _fold(self, retire: Collection[str]) -> Folded:
         record = self._member.store.read(self._resource)
         while True:
+            if record is not None and record.is_closed:  # what follows it is elsewhere: nothing here is the newest
+                raise moved_error(self._member, self._resource, record)
             state, record = self._ready(record)
             try:
                 with _uncollected():
@@ -328,8 +331,6 @@ class Compactor:
         if refusal.why is Why.REVISION:
             return None
         if refusal.why is Why.MOVED:
-            from coordinator.acquire import moved_error  # noqa: PLC0415 - once in a workspace's life
-
             raise moved_error(self._member, self._resource, refusal.record)
         lease = refusal.record.lease
         return Folded(waiting_for=lease.agent if lease else "", record=refusal.record)

@@ -5,6 +5,7 @@ The same operations, ids and receipts as through a log; whoever compacts folds t
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ class DistantSubmissions:
         began = self._member.clock.now()
         found: dict[str, Answer] = {}
         incarnation = self._append(operations, ids, found, again=again)
+        self._tell_compactor(fresh=True)
         pause_ms = float(INBOX_ASK_MIN_MS)
         while wait_ms:
             try:
@@ -72,16 +74,21 @@ class DistantSubmissions:
             missing = [op_id for op_id in ids if op_id not in found]
             if missing and (item is None or (item.state != "open" and item.first > item.seq)):
                 # Fenced and emptied while this process stood still; what was folded is recognised (P27).
-                incarnation = self._append(operations, ids, found, again=True)
+                incarnation = self._append_again(operations, ids, found)
                 name = str(self._resource)
                 self._member.events.tell(Event("resubmitted", name, self._member.agent, detail={"operations": missing}))
                 continue
+            self._tell_compactor(fresh=False)
             left_ms = wait_ms - elapsed_max_ms(began, self._member.clock.now())
             if not missing or left_ms <= 0:
                 break
             self._member.clock.pause(min(pause_ms * random.uniform(0.7, 1.3), left_ms))
             pause_ms = min(pause_ms * 1.5, INBOX_ASK_MAX_MS)
         return [_receipt(op_id, found.get(op_id)) for op_id in ids]
+
+    def _tell_compactor(self, *, fresh: bool) -> None:
+        if self._member.tell_compactor is not None:
+            self._member.tell_compactor(str(self._resource), fresh)
 
     def _append(
         self, operations: Sequence[dict[str, Any]], ids: Sequence[str], found: dict[str, Answer], *, again: bool
@@ -94,9 +101,18 @@ class DistantSubmissions:
         ]
         return self._writer.append(payloads)
 
+    def _append_again(self, operations: Sequence[dict[str, Any]], ids: Sequence[str], found: dict[str, Answer]) -> str:
+        """Appends what was durable before, and may have been folded: whatever fails, what became of it is unknown."""
+        try:
+            return self._append(operations, ids, found, again=True)
+        except StoreUnavailable as error:
+            error.outcome_unknown = True
+            raise
+
     def close(self) -> None:
-        """Says that nothing more comes."""
-        self._writer.close()
+        """Says that nothing more comes. If that cannot be said, the item is fenced when it has been silent for long."""
+        with contextlib.suppress(StoreUnavailable):
+            self._writer.close()
 
 
 def _receipt(op_id: str, answer: Answer | None) -> OperationReceipt:

@@ -15,7 +15,7 @@ from coordinator.document.revision import Lines, decided_at, load_json
 from coordinator.errors import BadValue, CoordinatorError, StoreUnavailable
 from coordinator.events import Event
 from coordinator.limits import INBOX_POLL_MS, INBOX_UNREAD_MS, RETIRE_AFTER_MS
-from coordinator.log.inbox import Answer, Inbox, InboxLog, read_item
+from coordinator.log.inbox import Answer, Inbox, InboxItem, InboxLog, read_item
 from coordinator.log.walk import ENDED, INBOX_SEGMENT, OPEN
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Drain:
         self._looked: Instant | None = None
         self._pause_ms = INBOX_POLL_MS
         self._logs: list[InboxLog] | None = None  # of this fold; None: it did not look
+        self._gaps: dict[str, int] = {}  # items with frames missing, and behind which one
 
     def look(self, positions: Mapping[str, Position]) -> list[InboxLog]:
         """What is in the inbox, at most every INBOX_POLL_MS; nothing in between.
@@ -63,17 +64,32 @@ class Drain:
                 self._member.events.tell(event)
         return self._logs or []
 
+    def look_at_once(self) -> None:
+        """The next look is a real one, however short ago the last one was."""
+        self._looked = None
+
     def _read(self, positions: Mapping[str, Position]) -> list[InboxLog]:
         found = []
         for item in self._inbox.items():
             try:
                 found.append(read_item(item, positions.get(item.incarnation)))
             except BadValue as damage:  # nobody else's operations wait for that
+                if self._may_be_behind(item, positions.get(item.incarnation)):
+                    continue
                 detail = {"incarnation": item.incarnation}
                 name = str(self._resource)
                 event = Event("inbox_damaged", name, self._member.agent, 0, item.agent, damage.message, detail=detail)
                 self._member.events.tell(event)
         return found
+
+    def _may_be_behind(self, item: InboxItem, before: Position | None) -> bool:
+        """Whether frames that are missing may have been folded and answered by others, since what is known was read.
+
+        Then the next look finds more known; what is still missing then, behind the same position, is missing indeed.
+        """
+        known = before.seq if before else 0
+        was, self._gaps[item.incarnation] = self._gaps.get(item.incarnation), known
+        return item.first > known + 1 and was != known
 
     def moved(self, positions: Mapping[str, Position]) -> dict[str, Position]:
         """The positions that a fold of what was looked at makes."""

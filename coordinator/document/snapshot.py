@@ -20,6 +20,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
+from coordinator.acquire import moved_error
 from coordinator.errors import CorruptSnapshot
 from coordinator.folders import list_surely, make_dirs, refresh_down, remove_quietly
 from coordinator.limits import LIST_TRIES, N_DIGITS, ORPHAN_KEEP_MS
@@ -183,6 +184,8 @@ def read_head(member: Member, resource: Resource) -> tuple[Record | None, bytes]
         record = newer
     assert record is not None  # noqa: S101 - the loop returned otherwise
     assert record.head is not None  # noqa: S101 - likewise
+    if record.is_closed:  # others, who know where it goes on, have collected
+        raise moved_error(member, resource, record)
     path = member.places.of(resource, "snap", record.head.snapshot)
     raise CorruptSnapshot(
         f"revision {record.revision} of {str(resource)!r} is missing: {path}",

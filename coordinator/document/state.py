@@ -6,8 +6,10 @@ between, that content. The same lines give the same state, whoever reads them.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from coordinator.acquire import moved_error
 from coordinator.document.fold import APPLIED, REJECTED
 from coordinator.document.operations import replay
 from coordinator.document.revision import LineAt, LineGoneError, Lines
@@ -18,6 +20,7 @@ from coordinator.limits import IDS_MAX, LIST_TRIES
 from coordinator.log.reader import Position
 from coordinator.log.walk import INBOX_SEGMENT
 from coordinator.record.record import Head
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -206,18 +209,24 @@ class Loader:
             CorruptSnapshot: A file that the newest record leads to is missing or damaged.
             StoreUnavailable: A retry is safe.
         """
-        missing: Exception | None = None
+        missing = LineGoneError()
+        was_missing = False
         for _ in range(LIST_TRIES):
             try:
                 return self._up_to(state, record)
             except LineGoneError as error:
                 newest = self._member.store.read(self._resource)
-                if missing is not None and newest == record:
+                missing = error
+                if was_missing and newest == record:
                     break
-                missing, state, record = error, None, newest
+                was_missing, state, record = True, None, newest
                 self.lines.forget()
             except ValueError as error:
                 raise self._unfit(record, error) from error
+        if record is not None and record.is_closed:  # others, who know where it goes on, have collected
+            raise moved_error(self._member, self._resource, record)
+        if isinstance(missing.__cause__, OSError) and missing.__cause__.errno == errno.ESTALE:
+            raise unavailable(missing.__cause__, self._resource, "reading a fold of") from missing
         path, revision = str(missing), record.revision if record else 0
         raise CorruptSnapshot(
             f"revision {revision} of {str(self._resource)!r} is missing: {path}",

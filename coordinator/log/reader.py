@@ -187,9 +187,8 @@ class LogReader:
         logs = listing.logs[incarnation]
         log = logs[0]
         if before is not None:
-            if before.state in _OVER:
-                if before.state == ENDED:
-                    batch.left.append(incarnation)
+            if before.state in _OVER:  # whoever was to delete it was killed before
+                batch.left.append(incarnation)
                 return 0
             is_newest = len(logs) == 1 and log.segments[-1] == before.segment
             if is_newest and self._has_size(listing.newest[incarnation], before.offset):

@@ -9,6 +9,7 @@ from coordinator.names import COMPONENT_NAME, new_id
 from coordinator.record.mount import MountStore
 from coordinator.record.primitive import primitive_named
 from coordinator.record.record import MOUNT, TABLE
+from coordinator.record.unavailable import unavailable
 
 if TYPE_CHECKING:
     from coordinator.clock import Clock
@@ -49,8 +50,15 @@ class TableOptions(NamedTuple):
 
 
 def directory_mark(files: Files, places: Places) -> str:
-    """What tells one directory from a copy of it: the number that its file system gave the state folder."""
-    return f"inode {files.stat(places.state).inode}"
+    """What tells one directory from a copy of it: the number that its file system gave the state folder.
+
+    Raises:
+        StoreUnavailable: The file system does not tell.
+    """
+    try:
+        return f"inode {files.stat(places.state).inode}"
+    except OSError as error:
+        raise unavailable(error, places.root, "opening the directory") from error
 
 
 def open_mounted(

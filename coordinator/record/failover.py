@@ -66,7 +66,7 @@ class FailoverStore:
     ) -> None:
         self.mount = mount
         self.table = table
-        self._fresh = self._authority = fresh
+        self._fresh = self._authority = self._dated = fresh  # the last: by whose clock the time was told last
         self._agent = agent
         self._clock = clock
         self._events = events
@@ -177,6 +177,8 @@ class FailoverStore:
     ) -> None:
         """One step. Being beaten is as good: somebody else took one."""
         epoch = self._authority.epoch
+        if step in {Step.IMPORT, Step.MARK} and on_mount is not None:
+            self.mount.make_durable(resource, on_mount.n)  # whoever put the seal may have failed to, or not come to it
         if step is Step.SEAL:
             self.mount.append(resource, sealed(on_mount, author, epoch, _at_ms(on_mount)), durable=True)
         elif step is Step.OPEN:
@@ -241,7 +243,10 @@ class FailoverStore:
         """See Store: where the table rules all of them."""
         if any(self._store_of(resource) is not self.table for resource, _ in appends):
             return None
-        stale = [resource for resource, record in appends if record.mode != self.mode]
+        # Asked for the time first, somebody may have read the records when another store ruled by then, whose clock is
+        # another: a lease in use would seem to have ended.
+        is_dated = self._dated is self._authority
+        stale = [resource for resource, record in appends if not is_dated or record.mode != self.mode]
         result = self.table.append_together(appends) if not stale else dict.fromkeys(stale)
         if isinstance(result, list):
             return result
@@ -253,6 +258,7 @@ class FailoverStore:
 
     def now_ms(self) -> int:
         """See Store."""
+        self._dated = self._authority
         return self._ruling.now_ms()
 
     @contextmanager
@@ -291,7 +297,10 @@ class FailoverStore:
     def history(self, resource: Resource) -> list[Record]:
         """See Store: what both know, by position."""
         if self._authority.epoch == 1:
-            return self._ruling.history(resource)
+            found = self._ruling.history(resource)
+            if not found or found[-1].epoch == 1:
+                return found
+            self._learn_of(found[-1])  # it was away, or is: some of its records are in the other store
         known = {record.n: record for store in (self.mount, self.table) for record in store.history(resource)}
         return [known[n] for n in sorted(known)]
 

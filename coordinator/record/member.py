@@ -15,6 +15,8 @@ from coordinator.names import new_id
 from coordinator.record.decide import Author
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coordinator.clock import Clock
     from coordinator.errors import NewerFormat
     from coordinator.events import Events
@@ -83,6 +85,8 @@ class Member:
         newer: The error for every write, when the workspace may be read by this version but not written.
         table: The table, if there is one, whichever store rules: for the inbox.
         host: What leases are bound to; None when this process ends when it likes.
+        tell_compactor: Called with a document's name when something was appended to its inbox (True), and whenever its
+            outcome is looked for (False): where nobody folds by himself.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class Member:
         self.table = table
         self.host: Host | None = None
         self.hosted = ""  # the id of the last one
+        self.tell_compactor: Callable[[str, bool], None] | None = None
         self._life = (os.getpid(), new_id())
         self._looked = clock.now()
         self.guard = threading.Lock()

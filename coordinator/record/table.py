@@ -348,6 +348,15 @@ class TableStore:
             known[chained.record.n] = chained.record
         return [known[n] for n in sorted(known)]
 
+    def recent(self, resource: Resource) -> list[Record]:
+        """The newest records, oldest first, as many as lie in the one item: one read, and no archive."""
+        chained = self._get(resource)
+        if chained is None:
+            return []
+        where = f"item {table_item.RECORD}{resource.state_path}"
+        past = table_item.decode_all(chained.past, resource, where)
+        return [*sorted(past, key=lambda record: record.n), chained.record]
+
     def collect(self, resource: Resource, author: Author, *, keep: int) -> int:
         """See Store. What is to leave the item is archived first; the record that raises the floor then drops it."""
         chained = self._seen.get(resource) or self._get(resource)

@@ -9,11 +9,14 @@
 
 What a file holds is durable after ``sync`` of it; a name (made, replaced or removed) after ``sync_dir`` of its folder.
 Everything else may survive or not, in any combination: an effect may survive without those before it, and unsynced
-content may be there, gone, or torn at a byte. Three things are indivisible: a symbolic link, which is there whole or
-not at all; a rename within one folder; and the entry of one name. A rename across folders is an entry in each: the
-thing may be found under both names, or under none.
+content may be there, gone, or torn at a byte. Indivisible are: a symbolic link, which is there whole or not at all; a
+rename within one folder; an exchange of two names, which only file systems with a journal offer; and the entry of one
+name. A rename across folders is an entry in each: the thing may be found under both names, or under none.
 
 That is harsher than any one real file system, and it is what their documentation promises when read literally.
+
+``crash_states`` takes samples where there are many; ``every_crash_state`` leaves none out (crash_choices.py), and
+``CrashPoints`` (crash_points.py) takes them at every point of an action.
 """
 
 from __future__ import annotations
@@ -23,10 +26,20 @@ import itertools
 import os
 import random
 import threading
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coordinator.clock import SYSTEM_CLOCK
 from coordinator.files import Stat
+from coordinator.testing.crash_choices import (
+    ALL_KEPT,
+    Choice,
+    Tears,
+    blank,
+    every_choice,
+    inodes_below,
+    some_choices,
+)
+from coordinator.testing.crash_handles import CrashLock, CrashNewFile
 from coordinator.testing.tree import (
     File,
     Folder,
@@ -42,8 +55,7 @@ from coordinator.testing.tree import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
-    from types import TracebackType
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
     from coordinator.clock import Clock
     from coordinator.files import FileLock, NewFile
@@ -69,64 +81,20 @@ class CrashState(NamedTuple):
         lost: The effects that did not survive, those of torn content included; where several losses come to the same
             tree, one of them is told.
         key: The same for two states of one CrashFiles that hold the same tree, times apart.
+        holed: Files of which unsynced bytes are NUL, and later ones were written.
     """
 
     files: CrashFiles
     lost: tuple[Effect, ...]
     key: Hashable
+    holed: tuple[str, ...] = ()
 
 
 class _Pending(NamedTuple):
-    """An effect on the names of one folder that is not durable yet; None: the name was removed."""
+    """An indivisible effect on names that is not durable yet: by folder; None: the name was removed."""
 
     effect: Effect
-    folder: Folder
-    changes: Mapping[str, Node | None]
-
-
-class _Choice(NamedTuple):
-    """Which pending effects survive, and how many bytes of each file that was not synced."""
-
-    names: Sequence[bool]
-    sizes: Sequence[int]
-
-
-class _CrashNewFile:
-    def __init__(self, files: CrashFiles, file: File, path: str) -> None:
-        self._files, self._file, self._path = files, file, path
-        self._open = True
-
-    def write(self, data: bytes) -> None:
-        self._refuse_closed()
-        self._files._write(self._file, data, self._path)  # noqa: SLF001 - one room, two halves
-
-    def sync(self) -> None:
-        self._refuse_closed()
-        self._files._sync(self._file, self._path)  # noqa: SLF001 - as above
-
-    def close(self) -> None:
-        self._open = False
-
-    def _refuse_closed(self) -> None:
-        if not self._open:
-            raise refusal(errno.EBADF, self._path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class _CrashLock:
-    def __init__(self, locked: set[Node], node: Node) -> None:
-        self._locked, self._node = locked, node
-
-    def unlock(self) -> None:
-        self._locked.discard(self._node)
-        self._locked = set()  # a second call does nothing
+    changes: Mapping[Folder, Mapping[str, Node | None]]
 
 
 class CrashFiles:
@@ -135,11 +103,17 @@ class CrashFiles:
     Args:
         clock: Whose wall clock gives files their times.
         umask: What is taken from the mode of a file that is created without one.
+        local: Whether it passes for a disk of one host.
+        exchanges: Whether two names can be exchanged.
     """
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK, *, umask: int = 0o022) -> None:
+    def __init__(
+        self, clock: Clock = SYSTEM_CLOCK, *, umask: int = 0o022, local: bool = True, exchanges: bool = False
+    ) -> None:
         self._clock = clock
         self._umask = umask
+        self._local = local
+        self._exchanges = exchanges
         self._guard = threading.RLock()
         self._inodes = itertools.count(2)
         self._root = Folder(1, 0o777 & ~umask, self._now_ns())
@@ -197,9 +171,9 @@ class CrashFiles:
         with self._guard:
             return real_path(self._root, path)
 
-    def is_local(self, path: str) -> bool:  # noqa: ARG002 - one host's disk, all of it
+    def is_local(self, path: str) -> bool:  # noqa: ARG002 - one disk, all of it
         """See Files."""
-        return True
+        return self._local
 
     def mount_of(self, path: str) -> None:
         """See Files."""
@@ -214,7 +188,8 @@ class CrashFiles:
         """See Files."""
         with self._guard:
             found = self._free(path)
-            return _CrashNewFile(self, self._make_file("create", path, found, mode), path)
+            file = self._make_file("create", path, found, mode)
+            return CrashNewFile(path, lambda data: self._write(file, data, path), lambda: self._sync(file, path))
 
     def symlink(self, target: str, path: str) -> None:
         """See Files."""
@@ -240,9 +215,15 @@ class CrashFiles:
                 self._change("rename to", new, target.folder, gained)
                 self._change("rename from", old, source.folder, gone)
 
-    def exchange(self, one: str, other: str) -> None:  # noqa: ARG002 - a seam like any other
-        """See Files. Not to be had here: a rename leaves the same trees."""
-        raise refusal(errno.EINVAL, one)
+    def exchange(self, one: str, other: str) -> None:
+        """See Files."""
+        with self._guard:
+            if not self._exchanges:
+                raise refusal(errno.EINVAL, one)
+            first, second = self._there(one), self._there(other)
+            changes: dict[Folder, dict[str, Node | None]] = {first.folder: {first.name: second.node}}
+            changes.setdefault(second.folder, {})[second.name] = first.node
+            self._change_all("exchange", other, changes)
 
     def unlink(self, path: str) -> None:
         """See Files."""
@@ -267,7 +248,11 @@ class CrashFiles:
         with self._guard:
             folder = self._folder(path)
             folder.durable = dict(folder.names)
-            self._pending = [pending for pending in self._pending if pending.folder is not folder]
+            for pending in self._pending:
+                if folder in pending.changes:  # indivisible: with one half the other is durable, too
+                    for other, changes in pending.changes.items():
+                        apply(other.durable, changes if other is not folder else {})
+            self._pending = [pending for pending in self._pending if folder not in pending.changes]
             self.effects.append(Effect("sync_dir", path))
 
     def try_lock(self, path: str) -> FileLock | None:
@@ -280,7 +265,7 @@ class CrashFiles:
             if node in self._locked:
                 return None
             self._locked.add(node)
-            return _CrashLock(self._locked, node)
+            return CrashLock(self._locked, node)
 
     def stamp(self, path: str, number: int) -> None:
         """See Files."""
@@ -303,7 +288,8 @@ class CrashFiles:
         """Makes everything durable, as a system does by itself after some seconds."""
         with self._guard:
             for pending in self._pending:
-                pending.folder.durable = dict(pending.folder.names)
+                for folder in pending.changes:
+                    folder.durable = dict(folder.names)
             for file in self._unsynced:
                 file.durable_bytes = len(file.data)
             self._pending, self._unsynced = [], []
@@ -322,28 +308,72 @@ class CrashFiles:
             clock: Whose wall clock gives files their times in the trees that are found; None: this one's.
         """
         with self._guard:
-            pending, files = list(self._pending), list(self._unsynced)
-            seen: set[Hashable] = set()
-            for choice in _choices(len(pending), files, exhaustive_max, samples, random.Random(seed)):
-                state = self._after(pending, files, choice, clock or self._clock)
-                if state.key not in seen:
-                    seen.add(state.key)
-                    yield state
+            chance = random.Random(seed)
+            pending = list(self._pending)
+            choices = some_choices(len(pending), list(self._unsynced), exhaustive_max, samples, chance)
+            yield from self._each_once(pending, choices, clock, set())
 
-    def _after(self, pending: list[_Pending], files: list[File], choice: _Choice, clock: Clock) -> CrashState:
+    def every_crash_state(
+        self,
+        *,
+        tears: Tears | None = None,
+        aside: Callable[[str], bool] = lambda _path: False,
+        names_max: int = 12,
+        clock: Clock | None = None,
+    ) -> Iterator[CrashState]:
+        """All trees that may be found if the power fails now, each one once. This one is left as it is.
+
+        Args:
+            tears: How files may be torn. Default: at both ends and in the middle.
+            aside: Paths of names that nobody looks for. Their effects are lost all together, or not at all: trees that
+                differ in which of them are there are the same to everybody.
+            names_max: Up to so many effects on other names every subset is taken. Of more, those in which at most two
+                are lost, or at most two are kept: ``effects_pending`` tells.
+            clock: As for ``crash_states``.
+        """
+        with self._guard:
+            pending, files = list(self._pending), list(self._unsynced)
+            beside = [aside(told.effect.path) for told in pending]
+            seen: set[Hashable] = set()
+            for names in every_choice(beside, names_max):
+                # Files that no name leads to in this tree cannot be found torn.
+                whole = self._after(pending, Choice(names, ALL_KEPT), clock or self._clock)
+                there = inodes_below(whole.files._root) if files else frozenset()  # noqa: SLF001 - one of these
+                found = [file for file in files if file.inode in there]
+                torn = (tears or Tears()).combinations(found)
+                yield from self._each_once(pending, (Choice(names, left) for left in torn), clock, seen)
+
+    def effects_pending(self, aside: Callable[[str], bool] = lambda _path: False) -> list[Effect]:
+        """The effects on names that are not durable, but for those aside."""
+        with self._guard:
+            return [pending.effect for pending in self._pending if not aside(pending.effect.path)]
+
+    def _each_once(
+        self, pending: list[_Pending], choices: Iterable[Choice], clock: Clock | None, seen: set[Hashable]
+    ) -> Iterator[CrashState]:
+        for choice in choices:
+            state = self._after(pending, choice, clock or self._clock)
+            if state.key not in seen:
+                seen.add(state.key)
+                yield state
+
+    def _after(self, pending: list[_Pending], choice: Choice, clock: Clock) -> CrashState:
         names: dict[Folder, dict[str, Node]] = {}
-        for (_, folder, changes), kept in zip(pending, choice.names, strict=True):
-            if kept:
+        for told, kept in zip(pending, choice.names, strict=True):
+            for folder, changes in told.changes.items() if kept else ():
                 apply(names.setdefault(folder, dict(folder.durable)), changes)
-        sizes = dict(zip(files, choice.sizes, strict=True))
+        sizes = {file: left.size_bytes for file, left in choice.left.items()}
         lost = [told.effect for told, kept in zip(pending, choice.names, strict=True) if not kept]
-        lost += [Effect("write", file.made_as) for file, size in sizes.items() if size < len(file.data)]
-        found = CrashFiles(clock, umask=self._umask)
+        torn = [file for file, left in choice.left.items() if left.nul_to or left.size_bytes < len(file.data)]
+        lost += [Effect("write", file.made_as) for file in torn]
+        found = CrashFiles(clock, umask=self._umask, local=self._local, exchanges=self._exchanges)
         found._inodes = itertools.count(next(self._inodes))
         root, key = recovered(self._root, names, sizes)
         assert isinstance(root, Folder)  # noqa: S101 - a copy is of the same kind
         found._root = root
-        return CrashState(found, tuple(lost), key)
+        nuls = blank(root, choice.left)
+        holed = tuple(file.made_as for file in torn if 0 < choice.left[file].nul_to < choice.left[file].size_bytes)
+        return CrashState(found, tuple(lost), (key, nuls) if nuls else key, holed)
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -359,10 +389,14 @@ class CrashFiles:
         return file
 
     def _change(self, op: str, path: str, folder: Folder, changes: Mapping[str, Node | None]) -> None:
-        apply(folder.names, changes)
-        folder.mtime_ns = self._now_ns()
+        self._change_all(op, path, {folder: changes})
+
+    def _change_all(self, op: str, path: str, changes: Mapping[Folder, Mapping[str, Node | None]]) -> None:
+        for folder, names in changes.items():
+            apply(folder.names, names)
+            folder.mtime_ns = self._now_ns()
         effect = Effect(op, path)
-        self._pending.append(_Pending(effect, folder, changes))
+        self._pending.append(_Pending(effect, changes))
         self.effects.append(effect)
 
     def _write(self, file: File, data: bytes, path: str) -> None:
@@ -396,33 +430,3 @@ class CrashFiles:
         if not isinstance(node, Folder):
             raise refusal(errno.ENOTDIR, path)
         return node
-
-
-def _choices(
-    count: int, files: Sequence[File], exhaustive_max: int, samples: int, chance: random.Random
-) -> Iterator[_Choice]:
-    least = [file.durable_bytes for file in files]
-    most = [len(file.data) for file in files]
-    if 2**count * 3 ** len(files) <= exhaustive_max:
-        middles = [sorted({low, (low + high) // 2, high}, reverse=True) for low, high in zip(least, most, strict=True)]
-        for kept in itertools.product((True, False), repeat=count):
-            for sizes in itertools.product(*middles):
-                yield _Choice(kept, sizes)
-        return
-    dropped, whole = [False] * count, [True] * count
-    yield _Choice(whole, most)
-    yield _Choice(dropped, least)
-    for i in range(count):
-        yield _Choice(_but(whole, i, value=False), most)
-        yield _Choice(_but(dropped, i, value=True), least)
-        yield _Choice(_but(dropped, i, value=True), most)
-    for i, (low, high) in enumerate(zip(least, most, strict=True)):
-        for size in (low, chance.randint(low, high)):
-            yield _Choice(whole, [*most[:i], size, *most[i + 1 :]])
-    for _ in range(samples):
-        torn = [chance.choice([low, chance.randint(low, high), high]) for low, high in zip(least, most, strict=True)]
-        yield _Choice([chance.random() < 0.5 for _ in range(count)], torn)  # noqa: PLR2004 - a coin
-
-
-def _but(flags: list[bool], i: int, *, value: bool) -> list[bool]:
-    return [*flags[:i], value, *flags[i + 1 :]]

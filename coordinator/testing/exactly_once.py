@@ -1,10 +1,10 @@
 """Was everything that was acknowledged done once, and nothing else? A checker for receipts and what became of them.
 
-    told = [Told("op-1", APPLIED, revision=4), Told("op-2", REJECTED), Told("op-3", UNKNOWN)]
+    told = [Told("op-1", APPLIED, revision=4), Told("op-2", REJECTED), Told("op-3", UNHEARD)]
     report = check_exactly_once(told, decided_by(document.changes()))
     assert report.ok, report
 
-Clients write down what they are about to ask for *before* they do (``Told(op_id, UNKNOWN)``), and what they were told
+Clients write down what they are about to ask for *before* they do (``Told(op_id, UNHEARD)``), and what they were told
 afterwards: then whatever is killed in between has its outcome unknown, and nothing that is found was never asked for.
 The other side is anything that tells what was done, in order: a document's changes, lines of a log, rows of a table,
 or the items of the final state (then without revisions).
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 APPLIED: Final = "applied"
 REJECTED: Final = "rejected"
 DURABLE: Final = "durable"  # it is kept and will be decided, one way or the other
-UNKNOWN: Final = "unknown"  # asked for, and then nothing that tells
+UNHEARD: Final = "unknown"  # asked for, and then nothing that tells
 
-_OUTCOMES: Final = (APPLIED, REJECTED, DURABLE, UNKNOWN)
+_OUTCOMES: Final = (APPLIED, REJECTED, DURABLE, UNHEARD)
 _TOLD_MAX: Final = 20  # lines of a report; the rest is counted
 
 
@@ -36,7 +36,7 @@ class Told(NamedTuple):
 
     Attributes:
         op_id: The operation.
-        outcome: ``APPLIED``, ``REJECTED``, ``DURABLE`` or ``UNKNOWN``.
+        outcome: ``APPLIED``, ``REJECTED``, ``DURABLE`` or ``UNHEARD``.
         revision: At which revision that was decided; 0: not told.
         client: Who was told; empty: not to be compared.
     """

@@ -93,14 +93,14 @@ class _Moment(NamedTuple):
         fresh: The observing operations that were invoked since the return before.
         observing: All that are under way: (bit, what was asked, what was answered, number).
         changing: The others that are under way, those together that are alike, and first those that return first.
-        open: The sorts of which some were invoked by now, and how many.
+        unheard: The sorts of which some were invoked by now, and how many.
     """
 
     bit: int
     fresh: list[_Pending]
     observing: list[_Pending]
     changing: list[list[_Pending]]
-    open: list[tuple[_Sort, int]]
+    unheard: list[tuple[_Sort, int]]
 
 
 _Pending = tuple[int, Any, Any, int]
@@ -295,8 +295,8 @@ class _Search:
                     if fits and not (is_idle and step(before, asked, answer) == (True, after)):
                         ways.append((at, ahead | bit, spent, after, (chain, number), _ANSWERED))
                     break
-        answered = [(way[3], self._operations[way[4][1]].asked) for way in ways if way[4]] if moment.open else []
-        for sort, count in moment.open:
+        answered = [(way[3], self._operations[way[4][1]].asked) for way in ways if way[4]] if moment.unheard else []
+        for sort, count in moment.unheard:
             used = spent >> sort.shift & sort.mask  # none ever, when generous
             if used < count:
                 fits, after = step(state, sort.asked, UNKNOWN)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from coordinator.clock import SYSTEM_CLOCK, elapsed_max_ms
 from coordinator.testing.simulation.campaign import run_in_processes, shrink
 from coordinator.testing.simulation.library import simulated
+from coordinator.testing.simulation.table_work import TABLE_WORKS
 from coordinator.testing.simulation.work import WORKS
 from coordinator.testing.simulation.world import World
 
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m coordinator.testing.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="the seed; with --runs, the first")
     parser.add_argument("--runs", type=int, default=1, help="how many seeds, one after the other")
-    parser.add_argument("--work", choices=[*WORKS], help="what the agents do; default: by the seed")
+    parser.add_argument("--work", choices=[*WORKS, *TABLE_WORKS], help="what the agents do; default: by the seed")
     parser.add_argument("--schedule", default="", metavar="FAULTS/AGENTS", help="what shrinking leaves: 0,2/1,3")
     parser.add_argument("--shrink", action="store_true", help="leave out faults and agents while it still fails")
     parser.add_argument("--trace", action="store_true", help="print every call")

@@ -56,6 +56,9 @@ class SimProcess(Process):
         armed: What befalls it at the next call of a kind: which, before or after its effect, and what.
         error: An errno that calls are told of, as long as ``errors_left`` says.
         lost: What becomes of the next call that changes something, when its reply is lost.
+        table_lost: Likewise, of the next write to the table.
+        table_error: A code that requests to the table are refused with, as long as ``table_errors_left`` says.
+        table_delay_ms: For how long the next answer of the table is on its way.
     """
 
     def __init__(self, name: str, host: Host) -> None:
@@ -66,6 +69,23 @@ class SimProcess(Process):
         self.error = 0
         self.errors_left = 0
         self.lost = ""
+        self.table_lost = ""
+        self.table_error = ""
+        self.table_errors_left = 0
+        self.table_delay_ms = 0
+
+    def strike(self, op: str, when: str) -> None:
+        """One more call, or one more return from one; has what is due strike."""
+        self.calls += 1
+        while self.strikes and self.strikes[-1][0] <= self.calls:
+            self.armed.append(self.strikes.pop()[1])
+        if self.armed:
+            for strike in [*self.armed]:
+                if strike.op in {"", op} and strike.when in {"", when} and not self.is_dead:
+                    self.armed.remove(strike)
+                    strike.happen()
+            if self.is_frozen or self.is_dead:
+                self.host.world.scheduler.give_way(0)
 
 
 class SimFiles:
@@ -111,18 +131,7 @@ class SimFiles:
         self._host.clock.pause(pause_ms)
 
     def _strike(self, op: str, when: str) -> None:
-        """One more call, or one more return from one; has what is due strike."""
-        process = self._process
-        process.calls += 1
-        while process.strikes and process.strikes[-1][0] <= process.calls:
-            process.armed.append(process.strikes.pop()[1])
-        if process.armed:
-            for strike in [*process.armed]:
-                if strike.op in {"", op} and strike.when in {"", when} and not process.is_dead:
-                    process.armed.remove(strike)
-                    strike.happen()
-            if process.is_frozen or process.is_dead:
-                self._scheduler.give_way(0)
+        self._process.strike(op, when)
 
     def _change(self, op: str, path: str, effect: Callable[[], T], codes: frozenset[int] = _CHANGES) -> T:
         """A call that changes something."""

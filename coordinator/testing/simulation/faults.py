@@ -20,6 +20,11 @@ FAIL: Final = "fail"  # calls are told of an error
 CLOCK: Final = "clock"  # a clock jumps
 ROT: Final = "rot"  # a log is altered by nobody's fault, behind everybody's back
 RESTART: Final = "server restart"  # all locks are lost
+TABLE_LOSE: Final = "table: lose reply"  # or request
+TABLE_FAIL: Final = "table: fail"  # requests are refused for a while
+TABLE_SLOW: Final = "table: slow"  # an answer takes its time
+TABLE_FAR: Final = "table: far"  # the way there is gone
+NO_LOCKS: Final = "no locks"  # flock is refused for a while
 
 # How often each is planned, for NFS and for a local disk.
 _SHARED: Final = {KILL: 3, FREEZE: 2, SUSPEND: 3, CUT: 3, LOSE: 6, FAIL: 3, CRASH: 1, CLOCK: 3, ROT: 1, RESTART: 1}
@@ -59,7 +64,7 @@ class Fault(NamedTuple):
 
     def __str__(self) -> str:
         more = f" {self.detail}" if self.detail else ""
-        unit = "times" if self.kind == FAIL else "ms"
+        unit = "times" if self.kind in {FAIL, TABLE_FAIL, NO_LOCKS} else "ms"
         span = f" {self.span_ms} {unit}" if self.span_ms else ""
         where = f" {self.when} {self.op}" if self.op else ""
         return f"{self.kind} agent {self.agent} at call {self.call}{where}{span}{more}"

@@ -34,7 +34,9 @@ class Host:
     Attributes:
         clock: Its clocks.
         is_cut: Its network is gone: calls wait for it, and what it wrote stays here.
+        is_far: The way to the table is gone.
         is_down: It crashed.
+        has_mount: The directory is here.
         silent_since_ns: When the server heard of it last, if that is not now; -1 if it is.
         late: What was asked of the server by processes that are dead, and has not been carried out.
     """
@@ -45,7 +47,9 @@ class Host:
         self.clock = clock
         self.rng = rng
         self.is_cut = False
+        self.is_far = False
         self.is_down = False
+        self.has_mount = True
         self.silent_since_ns = -1
         self.processes: list[Process] = []
         self.late: list[Callable[[], None]] = []

@@ -23,6 +23,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from coordinator.record.life import Lives
 from coordinator.record.record import Record, decode
 from coordinator.testing.simulation.locks import SimThreading
 
@@ -32,13 +33,20 @@ if TYPE_CHECKING:
 # What is imported late by the library, and has to be there before anything is replaced.
 _LATE: Final = (
     "coordinator.document.board",
+    "coordinator.document.distant",
+    "coordinator.document.drain",
     "coordinator.document.edits",
     "coordinator.document.folding",
     "coordinator.document.history",
     "coordinator.document.json_text",
     "coordinator.document.operations",
     "coordinator.document.tidy",
+    "coordinator.log.inbox",
+    "coordinator.record.failover",
+    "coordinator.record.ruling",
+    "coordinator.record.table",
     "coordinator.tasks",
+    "coordinator.together",
     "coordinator.workspace",
 )
 _OURS: Final = ("coordinator.testing", "coordinator.cli", "coordinator.demo")
@@ -55,6 +63,12 @@ SCALES: Final[tuple[tuple[str, str, tuple[int, ...]], ...]] = (
     ("coordinator.document.revision", "FOLD_FILE_BYTES", (1000, 1 << 20)),
     ("coordinator.document.tidy", "FOLD_FILES_MAX", (2, 3, 256)),
     ("coordinator.document.retire", "RETIRE_AFTER_MS", (30, 2000, 3_600_000)),
+    ("coordinator.record.table", "TableStore.live_max", (6, 10, 32)),
+    ("coordinator.record.table", "TableStore.live_keep", (2, 3, 4)),
+    ("coordinator.record.failover", "FLOCK_REFUSED_MS", (0, 100, 1000)),
+    ("coordinator.document.drain", "INBOX_POLL_MS", (0, 50, 200)),
+    ("coordinator.document.drain", "RETIRE_AFTER_MS", (30, 2000, 3_600_000)),
+    ("coordinator.log.inbox", "OUTCOMES_MAX", (2, 64)),
 )
 
 
@@ -66,6 +80,9 @@ class _Box:
 
     def uniform(self, low: float, high: float) -> float:
         return self.rng.uniform(low, high)
+
+    def randrange(self, below: int) -> int:
+        return self.rng.randrange(below)
 
     def urandom(self, size: int) -> bytes:
         return self.rng.randbytes(size)
@@ -117,6 +134,7 @@ def simulated() -> Iterator[None]:
         if getattr(module, "decode", None) is decode and module.__name__ != decode.__module__:
             replace(module, "decode", _decode)  # a third of the time of a run: histories are read over and over
     replace(sys.modules["coordinator.names"], "os", _Os())
+    replace(Lives, "__del__", lambda _self: None)  # when objects are collected no seed decides
     for path, name, _ in SCALES:
         owner, last = _owner(path, name)
         before.append((owner, last, getattr(owner, last)))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 FILE: Final = "file"
 FOLDER: Final = "directory"
@@ -124,6 +124,7 @@ class Server:
         self._inodes = 0
         self.root = self._node(FOLDER, "/", 0)
         self.nodes: dict[str, Node] = {"/": self.root}
+        self.on_name: Callable[[Node], None] | None = None
         self.mkdir(ROOT, 0)
         self.root.changed.clear()
 
@@ -165,6 +166,8 @@ class Server:
             folder.names[name] = node
             self.nodes[path] = node
             node.path = path
+            if self.on_name is not None:
+                self.on_name(node)
         folder.mtime_ns = now_ns
 
     def make(self, kind: str, path: str, now_ns: int, *, target: str = "", mode: int = 0o644) -> Node:

@@ -42,11 +42,14 @@ def _crash(world: World, fault: Fault, process: SimProcess) -> None:
     before = process.host
     on_it = [number for number, host in world.host_of.items() if host is before]
     before.crash()
-    if world.is_local:
+    if world.is_local and before.has_mount:
         world.history.lose_power()
         for lost in world.server.lose_power(before.rng, world.page_bytes):
             world.note(before.name, "LOST", lost)
+        if world.items is not None:
+            world.chains.recount()
     booted = world.boot(f"{before.name}'", before.rng)
+    booted.has_mount = before.has_mount
     for number in on_it:
         world.host_of[number] = booted
         if number in world.busy:
@@ -122,11 +125,35 @@ def _restart_server(world: World, _fault: Fault, _process: SimProcess) -> None:
     world.locks.forget()
 
 
+def _lose_at_table(_world: World, fault: Fault, process: SimProcess) -> None:
+    process.table_lost = fault.detail
+
+
+def _fail_at_table(_world: World, fault: Fault, process: SimProcess) -> None:
+    process.table_error, process.table_errors_left = fault.detail, fault.span_ms
+
+
+def _slow_table(_world: World, fault: Fault, process: SimProcess) -> None:
+    process.table_delay_ms = fault.span_ms
+
+
+def _cut_from_table(world: World, fault: Fault, process: SimProcess) -> None:
+    host = process.host
+    host.is_far = True
+
+    def heal() -> None:
+        host.is_far = False
+
+    world.after(fault.span_ms, heal)
+
+
 def _rot(world: World, fault: Fault, process: SimProcess) -> None:
     path = rot(world.server, fault.detail, process.host.rng, process.host.server_ns())
     world.note("", "ROTTEN", path)
     if path:
-        world.rotten.add(path.rpartition("/")[2].split(".")[-3])
+        agent, incarnation, *_ = path.rpartition("/")[2].split(".")
+        world.rotten.add(incarnation)
+        world.rotten_agents.add(agent)
 
 
 _STRIKES: Final = {
@@ -140,4 +167,9 @@ _STRIKES: Final = {
     faults.CLOCK: _turn_clock,
     faults.ROT: _rot,
     faults.RESTART: _restart_server,
+    faults.TABLE_LOSE: _lose_at_table,
+    faults.TABLE_FAIL: _fail_at_table,
+    faults.TABLE_SLOW: _slow_table,
+    faults.TABLE_FAR: _cut_from_table,
+    faults.NO_LOCKS: _fail,
 }

@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coordinator.errors import (
+    AuthorityMoved,
     ClaimLost,
     LeaseHeld,
     LeaseLost,
@@ -17,9 +18,11 @@ from coordinator.errors import (
     Refused,
     StoreUnavailable,
 )
+from coordinator.limits import INBOX_POLL_MS, INBOX_UNREAD_MS
 from coordinator.testing.simulation.check import BOARD, DOCUMENT, Violation, tags_of
 from coordinator.testing.simulation.client import SimFiles
 from coordinator.testing.simulation.server import ROOT
+from coordinator.testing.simulation.table_client import TABLE_NAME, SimTable
 from coordinator.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -50,17 +53,43 @@ class Agent:
         self.name = process.name
         self.clock = process.host.clock
         self.files = SimFiles(world, process)
+        self.is_aware = True  # of the table, if there is one
         self.desk: dict[str, Any] = world.desks.setdefault(number, {})
 
     def workspace(self) -> Workspace:
         """Opens the workspace, as soon as that can be done."""
+        options: dict[str, Any] = {}
+        if self.world.items is not None and self.is_aware:
+            fallback = self.rng.choice((None, "table"))
+            options = {"table": TABLE_NAME, "client": self.table(), "fallback": fallback}
         while True:
             try:
                 return Workspace(
-                    ROOT, agent=f"a{self.number}", files=self.files, clock=self.clock, on_event=self.history.told
+                    ROOT,
+                    agent=f"a{self.number}",
+                    files=self.files,
+                    clock=self.clock,
+                    on_event=self.history.told,
+                    **options,
                 )
             except StoreUnavailable:
                 self.pause(100)
+
+    def far_workspace(self) -> Workspace:
+        """Opens it where its directory is not. Raises AuthorityMoved, StoreUnavailable."""
+        return Workspace(
+            agent=f"a{self.number}",
+            table=TABLE_NAME,
+            workspace=self.world.workspace_id,
+            client=self.table(),
+            clock=self.clock,
+            on_event=self.history.told,
+        )
+
+    def table(self) -> SimTable:
+        """A client of the table."""
+        assert self.world.items is not None  # noqa: S101 - only works with a table ask
+        return SimTable(self.world, self.process, self.world.items)
 
     def pause(self, most_ms: float) -> None:
         """Waits for some time, at most so long."""
@@ -79,13 +108,19 @@ class Agent:
         return bool(self.desk["done"] > OPERATIONS)
 
 
-def prepare(files: SimFiles, clock: Clock, primitive: str) -> None:
-    """What every work finds: two documents, each with its first revision."""
-    workspace = Workspace.init(ROOT, agent="setup", primitive=primitive, files=files, clock=clock)
+def prepare(files: SimFiles, clock: Clock, primitive: str, table: SimTable | None = None) -> str:
+    """What every work finds: two documents, each with its first revision; in a table, if there is one.
+
+    Returns:
+        The workspace's id.
+    """
+    options: dict[str, Any] = {} if table is None else {"table": TABLE_NAME, "client": table}
+    workspace = Workspace.init(ROOT, agent="setup", primitive=primitive, files=files, clock=clock, **options)
     workspace.document(DOCUMENT).commit(b'{"tags": []}', if_revision=0)
     tasks = [{"id": str(number), "title": f"task {number}"} for number in range(TASKS)]
     workspace.document(BOARD).commit(json.dumps({"tasks": tasks}).encode(), if_revision=0)
     workspace.close()
+    return workspace.format.workspace_id
 
 
 # ── roles ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -114,7 +149,7 @@ def lease_and_commit(agent: Agent) -> None:
                     agent.history.trusts(agent.name, lease)
         except (LeaseHeld, LeaseLost, StoreUnavailable):
             continue
-    _leave(agent, workspace)
+    leave(agent, workspace)
 
 
 def commit_on_revision(agent: Agent) -> None:
@@ -131,7 +166,7 @@ def commit_on_revision(agent: Agent) -> None:
             _commit(agent, lambda tag: document.commit(_text([*tags, tag]), if_revision=revision))  # noqa: B023 - called at once
         except (Refused, StoreUnavailable):
             continue
-    _leave(agent, workspace)
+    leave(agent, workspace)
 
 
 def _commit(agent: Agent, commit: Callable[[str], Any]) -> None:
@@ -143,7 +178,7 @@ def _commit(agent: Agent, commit: Callable[[str], Any]) -> None:
         if not error.outcome_unknown:
             agent.history.refuse(tag)
         raise
-    except (Refused, LeaseLost):
+    except (Refused, LeaseLost, AuthorityMoved):
         agent.history.refuse(tag)
         raise
     agent.history.acknowledge(tag, receipt.revision)
@@ -155,14 +190,15 @@ def update(agent: Agent) -> None:
     document = workspace.document(DOCUMENT)
     while "op" in agent.desk or not agent.done():
         agent.pause(200)
-        if "op" not in agent.desk:
-            agent.desk["op"] = (agent.tag(), f"op-{agent.number}-{agent.desk['tags']}", agent.rng.random() < 0.5)  # noqa: PLR2004 - with an id of its own, or one that is made
-            agent.desk["tries"] = 0
-        _update(agent, document)
-    _leave(agent, workspace)
+        update_once(agent, document)
+    leave(agent, workspace)
 
 
-def _update(agent: Agent, document: Document) -> None:
+def update_once(agent: Agent, document: Document) -> None:
+    """Append once, or try again what is under way."""
+    if "op" not in agent.desk:
+        agent.desk["op"] = (agent.tag(), f"op-{agent.number}-{agent.desk['tags']}", agent.rng.random() < 0.5)  # noqa: PLR2004 - with an id of its own, or one that is made
+        agent.desk["tries"] = 0
     tag, op_id, has_id = agent.desk["op"]
     agent.desk["tries"] += 1
     first = agent.desk["tries"] == 1
@@ -228,7 +264,7 @@ def keep_house(agent: Agent) -> None:
             )()
         except StoreUnavailable:
             continue
-    _leave(agent, workspace)
+    leave(agent, workspace)
 
 
 def claim_and_complete(agent: Agent) -> None:
@@ -249,10 +285,10 @@ def claim_and_complete(agent: Agent) -> None:
                 agent.history.completed.setdefault(task.id, []).append(result)
         except (ClaimLost, LeaseHeld, OperationRejected, StoreUnavailable):
             continue
-    _leave(agent, workspace)
+    leave(agent, workspace)
 
 
-def _leave(agent: Agent, workspace: Workspace) -> None:
+def leave(agent: Agent, workspace: Workspace) -> None:
     """Mostly in order; some just end."""
     if agent.rng.random() < 0.8:  # noqa: PLR2004 - mostly
         workspace.close()
@@ -299,6 +335,10 @@ def judge(agent: Agent) -> None:
     document = workspace.document(DOCUMENT)
     while document.compact().revision:
         pass
+    if agent.world.items is not None:
+        agent.clock.pause(INBOX_UNREAD_MS)  # the inbox is looked at now and then
+        while document.compact().revision:
+            agent.clock.pause(INBOX_POLL_MS)
     final = tags_of(document.read())
     agent.history.judge(final)
     for revision in document.history():
