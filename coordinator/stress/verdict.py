@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from coordinator.testing.exactly_once import APPLIED, REJECTED, UNHEARD, Decided, Told, check_exactly_once
 from coordinator.testing.intervals import Held, check_intervals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from coordinator.testing.exactly_once import ExactlyOnceReport
 
     Lines = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -52,18 +55,20 @@ class Finding:
 def judge(journals: Lines, end: EndState) -> list[Finding]:
     """Every promise, with what speaks against it."""
     told = _Told(journals)
-    acked, tried = told.acked, told.tried
-    invented = set(end.leased) - tried["commit"].keys()
+    acked = told.acked
+    commits = check_exactly_once(told.of("commit"), [Decided(tag) for tag in end.leased])
+    updates = check_exactly_once(told.of("update"), [Decided(tag) for tag in end.logged], others=told.saved)
+    undone = [*commits.of("undone"), *updates.of("undone")]
     repeated = [tag for tag, times in end.applied.items() if times > 1]
     by_two = [tag for tag, times in acked["complete"].items() if times > 1]
     unlike = [] if end.view == {"tags": dict(end.logged)} else ["it does not"]
     fallen = [str(two) for one, two in pairwise(end.fences) if two <= one]
     rows: list[tuple[str, Iterable[Any], Iterable[str]]] = [
-        ("no acknowledged commit is lost", acked["commit"], acked["commit"].keys() - set(end.leased)),
-        ("no commit is made twice, or without being asked for", end.leased, [*_twice(end.leased), *invented]),
-        ("no acknowledged update is lost", acked["update"], acked["update"].keys() - end.logged.keys()),
-        ("no update is applied twice, or without being asked for", end.applied, [*repeated, *_invented(told, end)]),
-        ("what was refused was not done", told.refused, _done_all_the_same(told, end)),
+        ("no acknowledged commit is lost", acked["commit"], commits.of("lost")),
+        ("no commit is made twice, or without being asked for", end.leased, _more_than_asked(commits)),
+        ("no acknowledged update is lost", acked["update"], updates.of("lost")),
+        ("no update is applied twice, or without being asked for", end.applied, [*repeated, *updates.of("invented")]),
+        ("what was refused was not done", told.refused, undone),
         ("no edit by hand is dropped", told.saved, _dropped(told, end)),
         ("no acknowledged completion is lost", acked["complete"], _undone(told, end)),
         ("no task is completed by two", acked["complete"], by_two),
@@ -95,6 +100,12 @@ class _Told:
         for kind in ("commit", "update"):
             self.refused -= Counter(dict.fromkeys(self.acked[kind], 10**9))
 
+    def of(self, kind: str) -> list[Told]:
+        """What was tried, and what came of it. A refusal counts where nothing else was told of that tag."""
+        outcomes = ((self.tried, UNHEARD), (self.acked, APPLIED))
+        told = [Told(tag, outcome) for lines, outcome in outcomes for tag in lines[kind]]
+        return told + [Told(tag, REJECTED) for tag in self.refused if tag in self.tried[kind]]
+
     def _take(self, name: str, line: Mapping[str, Any]) -> None:
         what, kind, tag = line["what"], line.get("kind", ""), line.get("tag", "")
         if what in {"try", "ack"}:
@@ -117,18 +128,8 @@ def _finding(promise: str, tried: Iterable[Any], against: Iterable[str]) -> Find
     return Finding(promise, sum(1 for _ in tried), tuple(sorted(map(str, against))))
 
 
-def _twice(tags: Iterable[str]) -> list[str]:
-    return [tag for tag, times in Counter(tags).items() if times > 1]
-
-
-def _invented(told: _Told, end: EndState) -> list[str]:
-    by_hand = {*told.saved}
-    return [tag for tag in end.logged if tag not in told.tried["update"] and tag not in by_hand]
-
-
-def _done_all_the_same(told: _Told, end: EndState) -> list[str]:
-    there = {*end.leased, *end.logged}
-    return [tag for tag in told.refused if tag in there]
+def _more_than_asked(report: ExactlyOnceReport) -> list[str]:
+    return [*report.of("doubled"), *report.of("invented")]
 
 
 def _dropped(told: _Told, end: EndState) -> list[str]:
