@@ -35,6 +35,7 @@ from benchmarks import (
     b10_fold,
     b11_read,
     b13_takeover,
+    cold,
 )
 from benchmarks.report import table, write_report
 from benchmarks.runner import Options, run_trial
@@ -57,6 +58,7 @@ CASES: Final[tuple[Case, ...]] = (
     b10_fold.CASE,
     b11_read.CASE,
     b13_takeover.CASE,
+    cold.CASE,
 )
 ROUNDS: Final = 5
 QUICK_ROUNDS: Final = 1

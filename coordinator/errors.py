@@ -5,6 +5,7 @@
     │   ├── BadName           a resource or agent name that cannot be a safe path
     │   ├── BadValue          a ttl, wait or size outside its limits
     │   ├── NoSuchDocument    nothing was committed under that name, and there is no plain file
+    │   ├── NotAllowed        the caller's identity may not act as that agent (the coordinator function)
     │   └── MalformedDocument content that is not the JSON it has to be (also: duplicate keys)
     ├── Refused               somebody else came first; wait, or read anew and decide again
     │   ├── LeaseHeld         the lease is another's: who, which fence, since and until when
@@ -108,6 +109,13 @@ class MalformedDocument(BadRequest):
 
 
 # ── somebody else came first ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class NotAllowed(BadRequest):
+    """The caller may not act as that agent. ``identity`` is who the caller is, as far as AWS tells."""
+
+    identity: str
+    agent: str
 
 
 class Refused(CoordinatorError):

@@ -41,6 +41,8 @@ from coordinator.cli.common import (
 from coordinator.cli.compact import compact
 from coordinator.cli.document import document_app
 from coordinator.cli.lease import lease_app
+from coordinator.cli.package import package
+from coordinator.cli.serve import serve
 from coordinator.cli.stress import stress
 from coordinator.cli.table import table_app
 from coordinator.cli.tasks import tasks_app
@@ -254,6 +256,8 @@ def demo(
     raise typer.Exit(run_demo(tasks_path=tasks, workers=workers, as_json=as_json, keep=keep))
 
 
+app.command()(package)
+app.command()(serve)
 app.command()(stress)
 
 

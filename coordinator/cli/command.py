@@ -152,8 +152,8 @@ class Command:
         if not self._on_terminal:
             signals.catch(signal.SIGTSTP)
         group = None if self._on_terminal else 0
-        # It keeps what may be inherited, the sign of life among that (record/life.py): should this runner be killed, the
-        # command works on, and nobody may take its lease for that of a dead process.
+        # It keeps what may be inherited, the sign of life among that (record/life.py): should this runner be killed,
+        # the command works on, and nobody may take its lease for that of a dead process.
         self._process = subprocess.Popen(  # noqa: S603 - the user's own
             arguments, env=environment, process_group=group, close_fds=False
         )

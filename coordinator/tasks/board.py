@@ -186,8 +186,8 @@ class TaskBoard:
             ids=None if ids is None else list(ids),
         )
         validate(op, self.name)
-        idle = Idle(self._access, op, None if wait is None else millis_of(wait, "wait", WAIT_MAX_MS), cancel)
-        mark, answer = self._claim(op, idle, op_id)
+        wait_ms = None if wait is None else millis_of(wait, "wait", WAIT_MAX_MS)
+        mark, answer = self._claim(op, op_id, wait_ms, cancel)
         tasks = [
             Task(self, self._member, granted, mark=mark, ttl_ms=op["ttl_ms"], on_lost=on_lost)
             for granted in answer["tasks"]
@@ -198,8 +198,11 @@ class TaskBoard:
             return tasks
         return tasks[0] if tasks else NoTask(answer["next_ms"])
 
-    def _claim(self, op: dict[str, Any], idle: Idle, op_id: str | None) -> tuple[Instant, dict[str, Any]]:
+    def _claim(
+        self, op: dict[str, Any], op_id: str | None, wait_ms: int | None, cancel: threading.Event | None
+    ) -> tuple[Instant, dict[str, Any]]:
         """Asks whenever there may be something; what was decided, and a moment before it was."""
+        idle = Idle(self._access, op, wait_ms, cancel)
         while True:
             if op_id is not None or self._hopeful or idle.may_claim():
                 mark = self._member.clock.now()

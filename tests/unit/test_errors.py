@@ -62,6 +62,7 @@ FIELDS: Final[dict[str, dict[str, Any]]] = {
     "NotAWorkspace": {"path": "/x"},
     "NewerFormat": {"path": "/x", "needs": 2, "have": 1},
     "Unsuitable": {"path": "/x", "missing": ["flock", "symlink"]},
+    "NotAllowed": {"identity": "alias:$LATEST", "agent": "a"},
     "NoDirectory": {"path": "/x"},
     "TableUnusable": {"path": "", "table": "t", "cause": "ResourceNotFoundException"},
     "AuthorityMoved": {"path": "/x", "mode": "table", "epoch": 2},

@@ -1,0 +1,1 @@
+"""Entries of the deployed functions: thin, and in no wheel."""

@@ -1,0 +1,1 @@
+"""The function that folds, reads and collects: it has the mount."""

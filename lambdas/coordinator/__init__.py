@@ -1,0 +1,1 @@
+"""The function that callers without the mount speak to: no mount, no VPC."""

@@ -1,0 +1,1 @@
+"""The coordinator reached through its function."""
