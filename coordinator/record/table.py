@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import random
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from coordinator.errors import AuthorityMoved, BadName, StoreUnavailable
@@ -356,6 +356,24 @@ class TableStore:
         where = f"item {table_item.RECORD}{resource.state_path}"
         past = table_item.decode_all(chained.past, resource, where)
         return [*sorted(past, key=lambda record: record.n), chained.record]
+
+    def newest(self, resource: Resource, limit: int) -> list[Record]:
+        """The newest records, so many at the most, oldest first; no more archives are read than that takes."""
+        known = {record.n: record for record in self.recent(resource)}
+        if known and len(known) < limit:
+            fewest = max(TABLE_LIVE_MAX - TABLE_LIVE_KEEP, 1)  # records in an archive
+            for records in self.archive.newest(resource, limit // fewest + 2):
+                known |= {record.n: record for record in records}
+        return [known[n] for n in sorted(known)][-limit:]
+
+    def page(self, after: str, limit: int) -> list[Resource]:
+        """Resources after one, in the order of their items: one page, of so many items at the most."""
+        start = f"{table_item.RECORD}{Resource.parse(after).state_path}" if after else ""
+        found = []
+        for item in self.archive.query(table_item.RECORD, only="sk", limit=limit, after=start):
+            with suppress(BadName):  # else it is not of our making
+                found.append(Resource.from_state_path(item["sk"]["S"].removeprefix(table_item.RECORD)))
+        return found
 
     def collect(self, resource: Resource, author: Author, *, keep: int) -> int:
         """See Store. What is to leave the item is archived first; the record that raises the floor then drops it."""

@@ -42,8 +42,18 @@ class TableArchive:
             found += table_item.decode_all(lines, resource, where)
         return found
 
-    def query(self, prefix: str, *, limit: int = 0, only: str = "") -> Iterator[dict[str, Any]]:
-        """Items of the workspace whose sort key begins so, in its order. Consistent."""
+    def query(
+        self, prefix: str, *, limit: int = 0, only: str = "", after: str = "", backwards: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Items of the workspace whose sort key begins so, in its order, or the opposite one. Consistent.
+
+        Args:
+            prefix: Of the sort key.
+            limit: One page of so many; 0: all, page by page, as they are taken.
+            only: Attributes.
+            after: A sort key that is gone on after.
+            backwards: The last ones first.
+        """
         request: dict[str, Any] = {
             "KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)",
             "ExpressionAttributeValues": {":pk": {"S": self._workspace}, ":prefix": {"S": prefix}},
@@ -51,6 +61,10 @@ class TableArchive:
         }
         if limit:
             request["Limit"] = limit
+        if after:
+            request["ExclusiveStartKey"] = table_item.key(self._workspace, after)
+        if backwards:
+            request["ScanIndexForward"] = False
         if only:
             request["ProjectionExpression"] = only
         while True:
@@ -59,6 +73,14 @@ class TableArchive:
             if limit or "LastEvaluatedKey" not in answer:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def newest(self, resource: Resource, items: int) -> Iterator[list[Record]]:
+        """The records of the newest archives, so many at the most, the newest first: one page."""
+        prefix = f"{table_item.PAST}{resource.state_path}/"
+        for item in self.query(prefix, limit=items, backwards=True):
+            where = f"item {item['sk']['S']!r}"
+            lines = table_item.unpack(item.get("records", {}).get("B"), resource, where)
+            yield table_item.decode_all(lines, resource, where)
 
     def put(self, resource: Resource, now_ms: int, lines: Sequence[str], first_n: int) -> None:
         """Archives records, of which the first is number ``first_n``. Safe to repeat, and by several at once."""

@@ -200,13 +200,11 @@ def inspect(workspace: Workspace, body: models.Inspect) -> Body:
 
 
 def list_leases(workspace: Workspace, body: models.ListLeases) -> Body:
-    """A page of resources, in the order of their names; each is one read."""
-    names = sorted(str(name) for name in workspace._member.store.resources())  # noqa: SLF001 - likewise
-    rest = [name for name in names if name > body.after]
-    page = rest[: body.limit]
+    """A page of resources; each is one read. ``next`` is what to go on after; the last page may be empty."""
+    page = _store(workspace).page(body.after, body.limit)
     return {
-        "resources": [asdict(workspace.status_of(name)) for name in page],
-        "next": page[-1] if len(rest) > len(page) else None,
+        "resources": [asdict(workspace.status_of(str(one))) for one in page],
+        "next": str(page[-1]) if len(page) == body.limit else None,
     }
 
 
@@ -217,7 +215,8 @@ def request_release(workspace: Workspace, body: models.RequestRelease) -> Body:
 
 def history(workspace: Workspace, body: models.History) -> Body:
     """The newest records that are still kept, oldest first; without the ids that tokens are made of."""
-    return {"records": [_row(record) for record in workspace.history(body.name)[-body.limit :]]}
+    resource = Resource.parse(body.name)
+    return {"records": [_row(record) for record in _store(workspace).newest(resource, body.limit)]}
 
 
 def _row(record: Record) -> Body:
@@ -225,11 +224,15 @@ def _row(record: Record) -> Body:
     row.pop("request")
     if row["lease"] is not None:
         row["lease"].pop("lease_id")
-    row["waiting"] = [{**waiter, "request": ""} for waiter in row["waiting"]]
+    row["waiting"] = [{"request": "", "since_ms": waiter.since_ms} for waiter in record.waiting]
     return row
 
 
-def _recent(workspace: Workspace, resource: Resource) -> list[Record]:
+def _store(workspace: Workspace) -> TableStore:
     store = workspace._member.store  # noqa: SLF001 - likewise
     assert isinstance(store, TableStore)  # noqa: S101 - there is no mount here
-    return store.recent(resource)
+    return store
+
+
+def _recent(workspace: Workspace, resource: Resource) -> list[Record]:
+    return _store(workspace).recent(resource)

@@ -49,6 +49,11 @@ _STATUS: Final[tuple[tuple[type[CoordinatorError], int], ...]] = (
 )
 
 
+_THROTTLED: Final = ("ThrottlingException", "ProvisionedThroughputExceeded", "RequestLimitExceeded")  # of the table
+
+
 def status_of(error: CoordinatorError) -> int:
     """The HTTP status that an error is told with."""
+    if isinstance(error, StoreUnavailable) and any(sign in error.cause for sign in _THROTTLED):
+        return 429
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)

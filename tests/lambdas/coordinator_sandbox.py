@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from contextlib import redirect_stdout
 from typing import Any
 
 from coordinator.record.table_calls import TableCalls
+from coordinator.service.app import logger
 from lambdas.coordinator.handler import handler
 
 _stop_at = ""
@@ -59,10 +61,13 @@ def one(command: dict[str, Any], number: int) -> dict[str, Any]:
     seconds = command.get("seconds", 30.0)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     out = io.StringIO()
+    for written in logger.handlers:
+        if isinstance(written, logging.StreamHandler):
+            written.setStream(out)
     try:
         with redirect_stdout(out):
             context = Context(f"request-{os.getpid()}-{number}", seconds, command.get("alias", ""))
-            told: dict[str, Any] = {"returned": handler(command["event"], context)}  # type: ignore[arg-type] # a part of it
+            told: dict[str, Any] = {"returned": handler(command["event"], context)}
     except Exception as error:  # noqa: BLE001 - as the runtime reports whatever a handler raises
         told = {"raised": type(error).__name__, "text": str(error)}
     signal.setitimer(signal.ITIMER_REAL, 0)

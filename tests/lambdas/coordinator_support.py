@@ -142,7 +142,7 @@ class Compactor:
                 assert "/functions/compactor/" in unquote(self.path)
                 status, body = outer.answer(event)
                 self.send_response(status)
-                if status == 429:  # noqa: PLR2004 - the status
+                if status == 429:
                     self.send_header("x-amzn-errortype", "TooManyRequestsException")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

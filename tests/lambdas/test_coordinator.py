@@ -1,4 +1,4 @@
-"""The coordinator function by its real handler, in processes of their own: leases, retries, who may, what is refused."""
+"""The coordinator function by its real handler, in processes: leases, retries, who may, what is refused."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def test_a_retry_gives_the_same_grant_wherever_it_comes(one: Environment, other:
     other.call("leases/request_release", name="tasks.json", agent="reviewer-2", grace_ms=0)  # records after the grant
     status, again = other.call("leases/acquire", **wish("r-1"))
     assert (status, again["fence"], again["token"]) == (200, first["fence"], first["token"])
-    assert sum(row["kind"] == "grant" for row in one.call("leases/history", name="tasks.json")[1]["records"]) == 1
+    status, told = one.call("leases/history", name="tasks.json")
+    assert status == 200, told
+    assert sum(row["kind"] == "grant" for row in told["records"]) == 1
 
 
 def test_a_replay_after_the_release_grants_nothing(one: Environment, other: Environment) -> None:
@@ -234,7 +236,7 @@ def test_neither_a_known_request_id_nor_a_token_makes_anybody_another(one: Envir
         (wish("r-1", wait_ms=-1), 422),
         (wish("r-1", name="../../etc/passwd"), 422),
         (wish("r-1", name="/etc/passwd"), 422),
-        (wish("r-1", name="a/.coordinator/b"), 422),
+        (wish("r-1", name="a/../../b"), 422),
         (wish("r-1", name="a\x00b"), 422),
         (wish("x" * 1000), 422),
         (wish("r-1", "reviewer-../x"), 422),
@@ -252,7 +254,8 @@ def test_bad_input_is_refused_and_the_next_is_served(one: Environment, body: Any
 
 def test_what_there_is_not(one: Environment) -> None:
     assert one.call("leases/steal")[0] == 404
-    for event in ({}, [], None, {"call": 7}, {"call": "../x", "body": []}):
+    events: list[Any] = [{}, [], None, {"call": 7}, {"call": "../x", "body": []}]
+    for event in events:
         assert one.invoke(event)["returned"]["status"] in {403, 404, 422}
 
 
@@ -286,7 +289,7 @@ def test_a_board_by_retries(stack: Stack, compactor: Compactor, one: Environment
     assert len(tasks) == 2
     assert tasks[0] == tasks[1]
     compactor.busy = 2
-    assert one.call("tasks/get", document="t.json", id="t-1")[1]["task"]["status"] == "in_progress"
+    assert one.call("tasks/get", document="t.json", id="t-1")[1]["task"]["status"] == "in-progress"
     compactor.busy = 1000
     began = compactor.asks
     refused = one.invoke(url_event("tasks/get", {"document": "t.json", "id": "t-1"}), seconds=3.0)
@@ -300,7 +303,7 @@ def test_a_board_by_retries(stack: Stack, compactor: Compactor, one: Environment
 
 def test_no_request_that_fits_or_does_not_makes_it_fail(one: Environment) -> None:
     schemathesis = pytest.importorskip("schemathesis", reason="the fuzz needs schemathesis")
-    from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: PLC0415 - this test only
+    from hypothesis import HealthCheck, Phase, given, seed, settings
 
     described = of(one.invoke(url_event("openapi.json", "", method="GET")))[1]
     schema = schemathesis.openapi.from_dict(described)
@@ -325,8 +328,8 @@ def test_no_request_that_fits_or_does_not_makes_it_fail(one: Environment) -> Non
             body = case.body if isinstance(case.body, dict) else {}
             if "wait_ms" in body and isinstance(body["wait_ms"], int):
                 body["wait_ms"] = 0
-            if spoiled.random() < 0.3 and body:  # noqa: PLR2004, S311 - a part of them
-                body[spoiled.choice(sorted(body))] = spoiled.choice([None, -1, "", [], {}, "\ud800"])  # noqa: S311
+            if spoiled.random() < 0.3 and body:
+                body[spoiled.choice(sorted(body))] = spoiled.choice([None, -1, "", [], {}, "\ud800"])
             body["agent"] = "reviewer-1" if "agent" in body else body.get("agent")
             told = one.invoke(url_event(case.path.removeprefix("/v1/"), body), seconds=20.0)
             status, answer = of(told)

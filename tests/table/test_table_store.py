@@ -167,6 +167,39 @@ def test_an_item_stays_short_and_its_history_whole(local: Table) -> None:
     assert len([key for key in local.items() if key.startswith("past/")]) >= 3
 
 
+def test_the_newest_of_a_long_history_take_two_requests(table: Table) -> None:
+    workspace = table.open()
+    for _ in range(60):
+        with workspace.lease(NAME):
+            pass
+    store = workspace._member.store
+    assert isinstance(store, table_module.TableStore)
+    whole = store.history(RESOURCE)
+    assert len(whole) >= 120
+    table.asked.take()
+    for limit, asked in ((1, 1), (10, 2), (90, 2)):
+        assert store.newest(RESOURCE, limit) == whole[-limit:]
+        assert sum(table.asked.take().values()) <= asked
+    assert store.newest(RESOURCE, 10_000) == whole
+    assert store.newest(Resource.parse("never"), 5) == []
+
+
+def test_resources_come_in_pages(table: Table) -> None:
+    workspace = table.open()
+    names = {"a", "a/b", "ab", "b/c.json", "z"}
+    for name in names:
+        workspace.lease(name).release()
+    store = workspace._member.store
+    assert isinstance(store, table_module.TableStore)
+    found: list[str] = []
+    table.asked.take()
+    while page := store.page(found[-1] if found else "", 2):
+        assert sum(table.asked.take().values()) == 1
+        found += map(str, page)
+    assert len(found) == len(names)
+    assert set(found) == names
+
+
 def test_a_collection_takes_three_requests_at_most(local: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "randrange", lambda _most: 0)  # the one that looks for old archives
     store = local.store()
