@@ -83,7 +83,9 @@ def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with pytest.MonkeyPatch.context() as patch:
         for i, (name, document) in enumerate(zip(NAMES, itertools.cycle((alice, bob)), strict=False)):
             patch.setattr(compactor_module, "CHECKPOINT_MIN_BYTES", 0 if i == 3 else 1 << 20)
-            if i == 4:  # from here on nobody refreshes the plain file
+            if i == 4:  # from here on nobody refreshes the plain file: nor a refresh that is under way
+                alice.refresh_view()
+                bob.refresh_view()
                 patch.setattr(folding_module.Folding, "refresh_now", lambda _: None)
             ids.append(submit(document, name, wait=WAIT)[0].op_id)
     texts = {revision: alice.at(revision) for revision in range(1, alice.revision + 1)}

@@ -102,7 +102,8 @@ class Agent:
         except StoreUnavailable as error:
             self._note(error, "renewal unavailable")
         until = self._trusted(lease, until)
-        self.ledger.held.append((lease.resource, lease.fence, began, until))
+        if until > began:  # else the grant was told of when it was over: nobody took himself for the holder
+            self.ledger.held.append((lease.resource, lease.fence, began, until))
 
     @staticmethod
     def _trusted(lease: DocumentLease, until: int) -> int:

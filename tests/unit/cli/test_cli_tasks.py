@@ -159,8 +159,8 @@ def test_refusals(call: Call, arguments: tuple[str, ...], status: int) -> None:
 def test_what_is_not_decided_in_time(call: Call, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is durable; a script is told so by an error with the op_id to ask again."""
     claimed(call)
-    monkeypatch.setattr(TaskBoard.complete, "__kwdefaults__", {"op_id": None, "wait": 0.1})
-    with workspace.lease("tasks.json", ttl=60):
+    with monkeypatch.context() as patch, workspace.lease("tasks.json", ttl=60):
+        patch.setattr(TaskBoard.complete, "__kwdefaults__", {"op_id": None, "wait": 0.1})
         answer = call("tasks", "complete", "a", "--epoch", "1", "--json")
     assert answer.status == 75
     assert answer.error["fields"]["holder"] == "alice"
