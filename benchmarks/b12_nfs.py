@@ -8,7 +8,6 @@ that is what is to be compared.
 from __future__ import annotations
 
 import atexit
-import fcntl
 import functools
 import json
 import os
@@ -18,21 +17,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 if not __package__:  # run as a file, in a guest
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from benchmarks.claiming import CPU, RATE, SHARE, WAIT, agent_name, claim_for, import_beforehand, make_tasks
 from benchmarks.crew import Job, run_crew
 from benchmarks.ours import Board
-from benchmarks.peers import FLOCK, InFile, SharedLog, next_pending, write_all
-from benchmarks.runner import OURS, Case, Metric, NotInstalled, Side, Target, Trial, quantile
+from benchmarks.peers import FLOCK, SharedLog
+from benchmarks.runner import Case, Metric, NotInstalled, Side, Target, Trial, quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from benchmarks.claiming import Claim, Claiming
+    from benchmarks.claiming import Claiming
     from benchmarks.runner import Options
 
 TASKS: Final = 2000
@@ -43,34 +40,7 @@ LOST: Final = Metric("lost", "answered claims that were handed out twice, or are
 _LAB: Final = "/mnt/lab"  # shared by all guests and this machine, not over NFS
 
 
-class KeptOpen(InFile):
-    """flock on a file of its own, the data file kept open, rewritten in place and synced: what saves an open."""
-
-    name = "flock, tasks.json kept open, rewritten in place + fsync"
-
-    def open(self, directory: str, agent: str) -> tuple[Claim, Callable[[], None]]:
-        """Both files stay open."""
-        data = os.open(f"{directory}/tasks.json", os.O_RDWR)
-        lock = os.open(f"{directory}/tasks.lock", os.O_RDWR | os.O_CREAT, 0o666)
-
-        def claim() -> str | None:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                document = orjson.loads(os.pread(data, os.fstat(data).st_size, 0))
-                task = next_pending(document["tasks"], agent)
-                if task:
-                    os.lseek(data, 0, os.SEEK_SET)
-                    os.ftruncate(data, 0)
-                    write_all(data, orjson.dumps(document))
-                    os.fsync(data)
-                return task
-            finally:
-                fcntl.flock(lock, fcntl.LOCK_UN)
-
-        return claim, lambda: os.close(data)
-
-
-WAYS: Final[dict[str, Claiming]] = {way.name: way for way in (Board(), FLOCK, KeptOpen(), SharedLog())}
+WAYS: Final[dict[str, Claiming]] = {way.name: way for way in (Board(), FLOCK, SharedLog())}
 
 
 # ── on this machine ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -121,7 +91,7 @@ def measured(lab: Any, way: Claiming, agents: int, seconds: float) -> dict[str, 
     ]
     until = time.monotonic() + CREW_SECONDS
     while len(list(shared.glob("ready-*"))) < agents * len(jobs) and time.monotonic() < until:
-        if any(job.status() for job in jobs):
+        if any(job.status() for job in jobs):  # one has failed: the others need not wait for it
             break
         time.sleep(0.05)
     (shared / "go").touch()

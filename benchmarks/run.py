@@ -34,6 +34,7 @@ from benchmarks import (
     b09_append,
     b10_fold,
     b11_read,
+    b12_nfs,
     b13_takeover,
     cold,
 )
@@ -60,6 +61,7 @@ CASES: Final[tuple[Case, ...]] = (
     b13_takeover.CASE,
     cold.CASE,
 )
+ASKED_FOR: Final[tuple[Case, ...]] = (b12_nfs.CASE,)  # with --only alone: it needs root, and boots kernels
 ROUNDS: Final = 5
 QUICK_ROUNDS: Final = 1
 LIBRARIES: Final = ("orjson", "portalocker", "filelock", "pydantic", "msgspec")
@@ -72,11 +74,11 @@ def chosen(keys: str) -> list[Case]:
         argparse.ArgumentTypeError: One is not known.
     """
     asked = {key.strip().upper() for key in keys.split(",") if key.strip()}
-    unknown = asked - {case.key for case in CASES}
+    unknown = asked - {case.key for case in (*CASES, *ASKED_FOR)}
     if unknown:
-        known = ", ".join(case.key for case in CASES)
+        known = ", ".join(case.key for case in (*CASES, *ASKED_FOR))
         raise argparse.ArgumentTypeError(f"no case {', '.join(sorted(unknown))}; there are {known}")
-    return [case for case in CASES if not asked or case.key in asked]
+    return [case for case in (*CASES, *ASKED_FOR) if case.key in asked] if asked else list(CASES)
 
 
 def positive(text: str) -> int:

@@ -97,10 +97,6 @@ CALLS: Final[dict[str, Call]] = {
     "documents/changes": Call(models.Changes, models.Told, None, "What came after a revision."),
 }
 
-_APPENDS: Final = frozenset(
-    name for name, call in CALLS.items() if issubclass(call.asked, models.OnBoard | models.Submit)
-)
-
 
 # ── what there is once in an environment ─────────────────────────────────────────────────────────────────────────────
 
@@ -149,11 +145,10 @@ def _carry_out(name: str, call: Call, body: models.Asked) -> Response[Any]:
     if call.does is None:
         status, told = compactor().ask(name, _asked_of_compactor(body), left_ms)
         return _answer(status, told)
-    workspace = workspace_of(agent or "coordinator")
-    if name not in _APPENDS:
-        return _answer(200, call.does(workspace, body))  # nothing is kept: each reads the record
-    with workspace.invocation(_contexts[-1]):  # after a thaw, a log of its own (P19)
-        return _answer(200, call.does(workspace, body))
+    # After a thaw nothing kept here misleads: leases are looked up in the record, and an append to the inbox says
+    # what it follows on, so that a log that was fenced meanwhile refuses it. It is not ended with each invocation:
+    # that would be a revision of the document for each request.
+    return _answer(200, call.does(workspace_of(agent or "coordinator"), body))
 
 
 def _asked_of_compactor(body: models.Asked) -> dict[str, Any]:

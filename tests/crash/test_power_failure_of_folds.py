@@ -152,7 +152,9 @@ def settled(document: Document) -> Any:
     return document.read_json()
 
 
-@pytest.mark.parametrize(("seed", "checkpoint_bytes"), [(1, 600), (2, 600), (3, 100_000)])
+@pytest.mark.parametrize(
+    ("seed", "checkpoint_bytes"), [(1, 600), pytest.param(2, 600, marks=pytest.mark.slow), (3, 100_000)]
+)
 def test_what_was_acknowledged_outlives_a_power_failure(
     seed: int, checkpoint_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

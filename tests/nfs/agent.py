@@ -1,4 +1,4 @@
-"""Agents on clients of the lab: each a process there. What it does is its first argument; it tells one JSON line at its end.
+"""Agents on clients of the lab, each a process. What it does is its first argument; it tells one JSON line at its end.
 
 Naive ones do what people do without this library; they are there to be counted.
 """
@@ -37,7 +37,8 @@ def wait_for(path: str, seconds: float = 120) -> None:
 
 
 def tell(**facts: Any) -> None:
-    print(json.dumps(facts), flush=True)
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
 
 
 def note(path: str) -> None:
@@ -146,12 +147,13 @@ def without_locks(workspace: str, agent: str, count: str) -> None:
 # ── claims (B12) ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def claim(way: str, directory: str, agent: str, ready: str, go: str, seconds: str) -> None:
+def claim(way: str, directory: str, agent: str, *rest: str) -> None:
     """Claims the next task, again and again, for a time; tells which were answered."""
     from benchmarks.ours import Board
     from benchmarks.peers import FlockOrjson
 
     next_task, end = (Board() if way == "ours" else FlockOrjson()).open(directory, agent)
+    ready, go, seconds = rest
     note(ready)
     wait_for(go)
     had, over = [], time.monotonic() + float(seconds)
@@ -169,10 +171,11 @@ def claim(way: str, directory: str, agent: str, ready: str, go: str, seconds: st
 # ── what people do ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def naive(way: str, directory: str, agent: str, ready: str, go: str, seconds: str) -> None:
+def naive(way: str, directory: str, agent: str, *rest: str) -> None:
     """Adds tags of its own to one JSON file, for a time, as people do; tells those it believes to be there."""
     add = {"in place": _in_place, "temp + rename": _renamed, "flock": _under_flock}[way]
     path, had, torn = f"{directory}/naive.json", [], 0
+    ready, go, seconds = rest
     note(ready)
     wait_for(go)
     over = time.monotonic() + float(seconds)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+import coordinator
 from nfs.lab import SHARE, Job, Lab
 from nfs.packages import NotToBeHad
 from nfs.report import write_report
-
-import coordinator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

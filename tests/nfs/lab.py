@@ -1,9 +1,8 @@
 """A lab: one NFSv4.2 server and several clients, each a Linux kernel of its own, run as a process on this machine.
 
-Every guest has this machine's files as its root, read-only (so that this Python and this package are there), a network
+Every guest has this machine's files as its root, read-only (so that this Python and this package are there), an
 address of its own on a bridge in a network namespace, and a page cache, a lock state and a clock of its own. The share
-is at ``/mnt/ws`` on each client. ``/mnt/lab`` is a folder of this machine, writable, for programs' results and barriers;
-it is no NFS.
+is at ``/mnt/ws`` on each client. ``/mnt/lab`` is a folder of this machine, writable, for results and barriers: no NFS.
 
 Commands are given to a guest as files in its job folder there, which its first process runs.
 """
@@ -149,7 +148,8 @@ class Guest:
         end = time.monotonic() + BOOT_S
         while not (self._jobs / "booted").exists():
             console = (self._lab.folder / f"{self.name}.console").read_text(errors="replace")
-            assert self.is_running() and time.monotonic() < end, f"{self.name} did not boot: {console[-2000:]}"
+            assert self.is_running(), f"{self.name} ended while it booted: {console[-2000:]}"
+            assert time.monotonic() < end, f"{self.name} did not boot: {console[-2000:]}"
             time.sleep(0.02)
 
     def is_running(self) -> bool:
@@ -261,7 +261,7 @@ class Lab:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def restart_server(self, *, crash: bool) -> None:
-        """Stops nfsd and starts it again; or kills the whole server, and boots it again. Clients reclaim their locks."""
+        """Stops nfsd and starts it again; or kills the whole server and boots it. Clients reclaim their locks."""
         if crash:
             self.server.kill()
             self.server.boot()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,8 @@ def write_report(path: Path, figures: dict[str, Any]) -> None:
 
 def as_markdown(figures: dict[str, Any]) -> str:
     """A table for each kind of figure."""
-    lines = [f"Processors {_processors()}, Python {platform.python_version()}; server and clients are guests on them.", ""]
+    machine = f"{os.cpu_count()} processors, Python {platform.python_version()}"
+    lines = [f"{machine}; server and clients are guests on them.", ""]
     plain = {name: row for name, row in figures.items() if name not in {"naive", "claims"}}
     if plain:
         lines += ["| What happened | Figures |", "|---|---|"]
@@ -47,9 +49,3 @@ def as_markdown(figures: dict[str, Any]) -> str:
 
 def _row(row: dict[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in row.items())
-
-
-def _processors() -> int:
-    import os
-
-    return os.cpu_count() or 0

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nfs.conftest import Field
-
 if TYPE_CHECKING:
-    from nfs.lab import Lab
+    from nfs.conftest import Field
 
 pytestmark = [pytest.mark.nfs, pytest.mark.timeout(600)]
 
