@@ -548,6 +548,8 @@ def test_what_is_not_there_and_what_has_no_tasks(workspace: Workspace, open_as: 
     with pytest.raises(NoSuchDocument):
         open_as("ann", "nowhere.json").claim_next(wait=0.1)
     with pytest.raises(NoSuchDocument):
+        open_as("ann", "nowhere.json").claim_next(op_id="again")
+    with pytest.raises(NoSuchDocument):
         open_as("ann", "nowhere.json").list()
     workspace.document("plan.json").commit(b'{"master": {"tasks": []}, "tasks": 1}', if_revision=0)
     for options in ({}, {"format": "taskmaster", "tag": "other"}, {"format": "list"}):
