@@ -204,7 +204,7 @@ class TaskBoard:
         """Asks whenever there may be something; what was decided, and a moment before it was."""
         idle = Idle(self._access, op, wait_ms, cancel)
         if op_id is not None and not self._access.revision():
-            idle.may_claim()  # NoSuchDocument: a claim that is decided makes a document of nothing
+            self._access.may_claim(op)  # NoSuchDocument: a claim that is decided makes a document of nothing
         while True:
             if op_id is not None or self._hopeful or idle.may_claim():
                 mark = self._member.clock.now()
