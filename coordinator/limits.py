@@ -113,6 +113,12 @@ UPDATE_WAIT_DEFAULT_MS: Final = 10_000  # how long an update waits to be applied
 LEAD_AFTER_MS: Final = 8  # a waiter that has to catch up first leaves the fold this long to who need not
 
 LEAD_AFTER_MAX_MS: Final = 20  # however long operations took lately: its own waiting is part of that
+FAR_LEAD_AFTER_MAX_MS: Final = 1000  # the same over a network
+FAR_POLL_MAX_MS: Final = 400  # over a network: a waiter's longest pause
+FAR_TURN_MAX_MS: Final = (
+    3000  # over a network: how long whoever folds may be slow before it is taken to be frozen; times
+)
+FAR_TURN_STUCK_MAX_MS: Final = 500  # 1 to 3, for each waiter another; and once that was waited for in vain
 
 # ── formats ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 FORMAT: Final = 1  # what this version writes into .coordinator/format.json, and reads

@@ -40,10 +40,15 @@ STORE_KINDS: dict[str, Callable[[Path, pytest.FixtureRequest], StoreKind]] = {
 
 # Long, and the same ways through the code with the other primitive: opt-in (pytest -m slow).
 _LONG = (
-    "test_two_hundred_processes_take_one_lease_in_turn",
     "test_every_promise_outlives_a_power_failure_at_every_call",
     "test_every_file_altered",
     "test_a_folder_that_is_not_synced_is_found_out",
+)
+
+
+_LONG_ALWAYS = (
+    "test_two_hundred_processes_take_one_lease_in_turn",
+    "test_with_a_table_that_lasts_it_goes_on_where_it_was",
 )
 
 
@@ -51,7 +56,7 @@ _LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         name, _, variant = item.name.partition("[")
-        if name in _LONG and "directory" in variant:
+        if (name in _LONG and "directory" in variant) or name in _LONG_ALWAYS:
             item.add_marker(pytest.mark.slow)
 
 

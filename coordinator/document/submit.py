@@ -27,7 +27,17 @@ from coordinator.document.revision import (
 from coordinator.document.state import Loader
 from coordinator.errors import StoreUnavailable
 from coordinator.events import Event
-from coordinator.limits import LEAD_AFTER_MAX_MS, LEAD_AFTER_MS, POLL_MAX_MS, QUEUE_STUCK_WAIT_MAX_MS, QUEUE_WAIT_MAX_MS
+from coordinator.limits import (
+    FAR_LEAD_AFTER_MAX_MS,
+    FAR_POLL_MAX_MS,
+    FAR_TURN_MAX_MS,
+    FAR_TURN_STUCK_MAX_MS,
+    LEAD_AFTER_MAX_MS,
+    LEAD_AFTER_MS,
+    POLL_MAX_MS,
+    QUEUE_STUCK_WAIT_MAX_MS,
+    QUEUE_WAIT_MAX_MS,
+)
 from coordinator.log.keep import log_files
 from coordinator.log.opening import parse_file_name
 from coordinator.log.writer import LogWriter
@@ -186,6 +196,9 @@ class Submissions:
         assert pending.progress is not None  # noqa: S101 - set when it was appended
         idle_ms = elapsed_max_ms(pending.progress, self._member.clock.now())
         patience_ms = min(max(LEAD_AFTER_MS, 2 * self._typical_ms), LEAD_AFTER_MAX_MS)
+        if not self._is_local:  # there a try for the turn is three round trips, which whoever has it needs, too
+            longest_ms = FAR_LEAD_AFTER_MAX_MS * random.uniform(0.8, 1.6)
+            patience_ms = min(max(LEAD_AFTER_MS, 1.2 * self._typical_ms * random.uniform(0.8, 1.6)), longest_ms)
         return self._compactor.is_current(record) or idle_ms >= patience_ms
 
     def _fold(self, pending: _Pending) -> bool:
@@ -193,7 +206,7 @@ class Submissions:
         assert pending.progress is not None  # noqa: S101 - as above
         with self._member.store.turn(self._resource, wait_ms=0) as has_turn:
             idle_ms = elapsed_max_ms(pending.progress, self._member.clock.now())
-            if not has_turn and idle_ms < (QUEUE_STUCK_WAIT_MAX_MS if self._is_stuck else QUEUE_WAIT_MAX_MS):
+            if not has_turn and idle_ms < self._turn_patience_ms():
                 return False
             # Without the turn only when whoever has it seems to be frozen: P1 decides between the two. Once waited for
             # in vain it is waited for only shortly, until it could be had again, as for any other turn.
@@ -204,13 +217,30 @@ class Submissions:
             pending.folded = self._record = folded.record
         return folded.revision > 0
 
+    def _turn_patience_ms(self) -> float:
+        """How long a turn that cannot be had is waited for, without news.
+
+        Over a network longer where operations take long: a slow folder is not a frozen one. And never the same for two
+        waiters, so that one folds without the turn and the others see its revision: all at once they beat each other,
+        and all starve (measured on NFS with 24 agents: five folds for one that stood).
+        """
+        least_ms = QUEUE_STUCK_WAIT_MAX_MS if self._is_stuck else QUEUE_WAIT_MAX_MS
+        if self._is_local:
+            return least_ms
+        most_ms = FAR_TURN_STUCK_MAX_MS if self._is_stuck else FAR_TURN_MAX_MS
+        return min(max(least_ms, 2 * self._typical_ms), most_ms) * random.uniform(1, 3)
+
     def _wait(self, pending: _Pending, record: Record | None, left_ms: int) -> None:
         """Folds, if it is this one's to do; else pauses."""
         assert pending.progress is not None  # noqa: S101 - as above
         idle_ms = elapsed_max_ms(pending.progress, self._member.clock.now())
         if self._leads(pending, record) and self._fold(pending):
             return
-        pause_ms = min(max(self._typical_ms / 4, idle_ms / 8, 0.2), POLL_MAX_MS, left_ms)
+        if self._is_local:
+            pause_ms = min(max(self._typical_ms / 4, idle_ms / 8, 0.2), POLL_MAX_MS, left_ms)
+        else:  # a look is a round trip: the first when news are due, then more often
+            due_ms = 0.7 * self._typical_ms - idle_ms
+            pause_ms = min(max(due_ms, self._typical_ms / 6, idle_ms / 8, 1), FAR_POLL_MAX_MS, left_ms)
         self._member.clock.pause(pause_ms * random.uniform(0.7, 1.3))
 
     def _look(self, pending: _Pending, record: Record | None) -> None:

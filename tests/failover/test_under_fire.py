@@ -144,7 +144,9 @@ def check_fences(fleet: Fleet, ledgers: list[dict[str, Any]]) -> None:
     assert report.ok, report
 
 
-@pytest.mark.parametrize(("point", "nth"), [("before_append", "21"), ("after_append", "22")])
+@pytest.mark.parametrize(
+    ("point", "nth"), [("before_append", "21"), pytest.param("after_append", "22", marks=pytest.mark.slow)]
+)
 def test_one_frozen_in_mid_commit_while_the_rule_moves(fleet: Fleet, point: str, nth: str) -> None:
     for number in range(AGENTS - 1):
         fleet.start(f"worker-{number}")

@@ -107,10 +107,14 @@ def shared() -> Iterator[str]:
     directory = tempfile.mkdtemp()  # not tmp_path, whose parents are closed to other users
     os.chown(directory, COMPACTOR_USER, GROUP)
     os.chmod(directory, 0o770)  # noqa: S103 - the mode that is to be tried
-    probe = _run_as(COMPACTOR_USER, 0o002, "import coordinator, os, sys; os.listdir(sys.argv[1])", directory)
-    if probe.returncode:
+    try:
+        probe = _run_as(COMPACTOR_USER, 0o002, "import coordinator, os, sys; os.listdir(sys.argv[1])", directory)
+        trouble = probe.stderr[-200:] if probe.returncode else ""
+    except PermissionError as error:  # it lies in a folder that is its owner's
+        trouble = str(error)
+    if trouble:
         shutil.rmtree(directory)
-        pytest.skip(f"another user cannot run this Python here: {probe.stderr[-200:]}")
+        pytest.skip(f"another user cannot run this Python here: {trouble}")
     yield directory
     shutil.rmtree(directory)
 

@@ -164,6 +164,12 @@ def test_a_signal_ends_the_loop_cleanly(start: Callable[..., Started], two: Work
     assert json.loads(Path("b/b.json").read_text()) == {"n0": 0, "n1": 1}, "the plain file is brought up to date"
 
 
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal (proc(5))."""
+    caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
 def test_two_loops_at_once_fold_everything_once(start: Callable[..., Started], two: Workspace) -> None:
     loops = [start("compact", "--loop", "--json") for _ in range(2)]
     document = two.document("a.json")
@@ -172,6 +178,7 @@ def test_two_loops_at_once_fold_everything_once(start: Callable[..., Started], t
         if i % 10 == 0:
             document.compact()  # a third one, in between
     wait_until(lambda: len(document.read_json()) == 60)
+    wait_until(lambda: all(catches(each.pid, signal.SIGTERM) for each in loops))  # both are up
     told: list[dict[str, Any]] = []
     for each in loops:
         each.send(signal.SIGTERM)
