@@ -50,7 +50,9 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal; one that has ended gets none."""
         if self.state != ENDED:
-            self.process.send_signal(number)
+            # Not Popen.send_signal, which looks first and takes the end of one that has just ended: `_look_at` would
+            # then wait for a process that is nobody's. Until `_look_at` saw the end, the number is still this child's.
+            os.kill(self.process.pid, number)
             if number is signal.SIGCONT:
                 self.state = RUNNING
 

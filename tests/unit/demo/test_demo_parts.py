@@ -159,6 +159,18 @@ def test_a_stopped_process_is_not_left_behind(
     assert (found[0].state, found[0].status) == (ENDED, -signal.SIGKILL)
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGCONT])
+def test_one_that_ends_just_before_it_is_signalled_is_still_seen_to_end(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Fleet(str(tmp_path)) as fleet:
+        child = start(fleet, "import sys; sys.exit(7)", monkeypatch, tmp_path)
+        os.waitid(os.P_PID, child.process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody took its end
+        child.signal(number)
+        assert fleet.poll() == [child]
+        assert (child.state, child.status) == (ENDED, 7)
+
+
 def test_a_stop_is_seen_and_those_who_are_dismissed_leave_of_their_own_accord(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
