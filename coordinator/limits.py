@@ -47,6 +47,7 @@ QUEUE_WAIT_MAX_MS: Final = 1000
 QUEUE_STUCK_WAIT_MAX_MS: Final = 20  # once waited for in vain, until it was had again
 QUEUE_POLL_MIN_MS: Final = 0.2
 QUEUE_POLL_MAX_MS: Final = 20
+SYNC_WORD_WAIT_MAX_MS: Final = 10  # on a local disk: how long the author of a record is waited for to have synced it
 
 # ── the chain (P18) ──────────────────────────────────────────────────────────────────────────────────────────────────
 APPEND_TRIES: Final = 5  # P7: the same append again, after an error that left nothing behind
@@ -111,13 +112,10 @@ VIEW_BYTES_PER_MS: Final = 2000  # and longer the larger it is
 SHOWN_KEEP: Final = 16  # renderings kept at least, to know what an edit by hand was made from (P17)
 UPDATE_WAIT_DEFAULT_MS: Final = 10_000  # how long an update waits to be applied
 LEAD_AFTER_MS: Final = 8  # a waiter that has to catch up first leaves the fold this long to who need not
-
 LEAD_AFTER_MAX_MS: Final = 20  # however long operations took lately: its own waiting is part of that
 FAR_LEAD_AFTER_MAX_MS: Final = 1000  # the same over a network
 FAR_POLL_MAX_MS: Final = 400  # over a network: a waiter's longest pause
-FAR_TURN_MAX_MS: Final = (
-    3000  # over a network: how long whoever folds may be slow before it is taken to be frozen; times
-)
+FAR_TURN_MAX_MS: Final = 3000  # the same: how long whoever folds may be slow before it is taken to be frozen; times
 FAR_TURN_STUCK_MAX_MS: Final = 500  # 1 to 3, for each waiter another; and once that was waited for in vain
 
 # ── formats ──────────────────────────────────────────────────────────────────────────────────────────────────────────

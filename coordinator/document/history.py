@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from coordinator.acquire import moved_error
 from coordinator.document.snapshot import read_snapshot
 from coordinator.errors import BadValue
 from coordinator.folders import list_surely
@@ -44,6 +45,22 @@ class Revision:
     sha256: str
     size_bytes: int
     available: bool
+
+
+def whole_history(member: Member, resource: Resource) -> list[Record]:
+    """All records that are still known: by these it can be told what the document was.
+
+    Raises:
+        AuthorityMoved: They end where another store, which this process does not know, went on (P29).
+        StoreUnavailable: They cannot be read.
+    """
+    history = member.store.history(resource)
+    if not history or not history[-1].is_closed:
+        return history
+    newest = member.store.read(resource)  # brings it over, where the other store is known
+    if newest is not None and newest.is_closed:
+        raise moved_error(member, resource, newest)
+    return member.store.history(resource)
 
 
 def revisions(member: Member, resource: Resource) -> list[Revision]:

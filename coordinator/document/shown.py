@@ -17,6 +17,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from coordinator.document.displaced import removed_on_error
 from coordinator.document.snapshot import sha256_of
 from coordinator.folders import list_surely, make_dirs, remove_quietly
 from coordinator.limits import N_DIGITS, SHOWN_KEEP
@@ -39,6 +40,7 @@ class Renderings:
         self._resource = resource
         self._folder = member.places.of(resource, "shown")
         self._known: dict[str, int] = {}
+        self._has_folder = False
 
     def revision_of(self, sha256: str) -> int:
         """The revision that bytes are a rendering of; 0 when they are none that is kept."""
@@ -52,13 +54,9 @@ class Renderings:
         files, sha256 = self._member.files, sha256_of(data)
         if self._known.get(sha256) == revision:
             return
-        make_dirs(files, self._member.places.resources, self._folder)
         scratch = self._member.write_scratch(data)
-        try:
-            files.rename(scratch, f"{self._folder}/{revision:0{N_DIGITS}}-{sha256}")
-        except BaseException:
-            remove_quietly(files, scratch)
-            raise
+        with removed_on_error(files, scratch):
+            self._put(scratch, f"{self._folder}/{revision:0{N_DIGITS}}-{sha256}")
         files.sync_dir(self._folder)
         self._known[sha256] = revision
         names = self._names()
@@ -66,6 +64,16 @@ class Renderings:
             files.sync_dir(os.path.dirname(f"{self._member.places.root}/{self._resource}"))
             for name in names[:-SHOWN_KEEP]:
                 remove_quietly(files, f"{self._folder}/{name}")
+
+    def _put(self, scratch: str, path: str) -> None:
+        files = self._member.files
+        if self._has_folder:  # made durable by this process: each sync of it is one of the disk's
+            with contextlib.suppress(FileNotFoundError):  # removed since, by a restore perhaps
+                files.rename(scratch, path)
+                return
+        make_dirs(files, self._member.places.resources, self._folder)
+        self._has_folder = True
+        files.rename(scratch, path)
 
     def contents(self) -> list[tuple[int, bytes]]:
         """Revisions and bytes of all that are kept, oldest first. One that is not what its name says is left out."""

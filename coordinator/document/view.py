@@ -2,9 +2,7 @@
 
 It is replaced whole (scratch + fsync + rename), so it is readable at all times and never torn. It is never believed: a
 frozen writer's late rename can set it back, so each commit and each read through the library compares it with the head
-and repairs it. Beside the chain lies a sidecar that tells which revision was last shown::
-
-    resources/<name>/@/view.json      {"revision": 7, "sha256": "…", "bytes": 1558491, "n": 40, "at_ms": 1790000000000}
+and repairs it. A sidecar tells which revision was last shown (sidecar.py).
 
 What somebody wrote into the plain file by hand is neither head nor any earlier revision (P17). If it is JSON, and
 nobody holds the lease, folds and reads leave it there until a fold has looked at it (edits.py). What cannot be folded
@@ -18,15 +16,16 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import json
 import os
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordinator.clock import elapsed_max_ms
 from coordinator.document.conflicts import Became, Conflicts, Edit
-from coordinator.document.displaced import SETTLE_MS, put_in_place, removed_on_error
+from coordinator.document.displaced import SETTLE_MS, put_in_place
+from coordinator.document.history import whole_history
 from coordinator.document.shown import Renderings
+from coordinator.document.sidecar import Sidecar
 from coordinator.document.snapshot import sha256_of
 from coordinator.errors import BadName
 from coordinator.events import Event
@@ -90,7 +89,7 @@ class View:
         self._resource = resource
         self.path = f"{member.places.root}/{resource}"
         self._shown: tuple[Stat, str] | None = None  # the file as last looked at, and its sha256
-        self._told: tuple[str, Stat] | None = None  # what the sidecar tells, and the sidecar as it was last looked at
+        self._sidecar = Sidecar(member, resource)
         self._content_of = content_of
         self._became = became
         self._looked: Stat | None = None  # the file as it was when it was decided to replace it
@@ -219,8 +218,8 @@ class View:
         try:
             for _ in range(PUBLISH_TRIES):
                 shows = self._shows_surely(record)
-                if shows is Shows.HEAD:
-                    self._check_sidecar(record)
+                if shows is Shows.HEAD and self._shown is not None and record.head is not None:
+                    self._sidecar.check(record, self._shown[1], self._shown[0].size_bytes)
                 if (shows is Shows.HEAD and not changed) or (shows is Shows.EDITED and leave_edits):
                     break
                 if not fresh:
@@ -261,8 +260,7 @@ class View:
         """What became of the edit that the file shows; None when it shows another by now."""
         edit = self.edit(record)
         if edit is None:
-            is_link = self._looked is not None and self._looked.kind == "symlink"
-            return Became() if is_link else None
+            return Became() if self._looked and self._looked.kind == "symlink" else None
         self._looked = edit.facts
         return self._became(record, edit)
 
@@ -321,7 +319,7 @@ class View:
     def _was_head(self, sha256: str) -> bool:
         if sha256 in self._heads:
             return True
-        history = self._member.store.history(self._resource)
+        history = whole_history(self._member, self._resource)
         return any(record.head is not None and record.head.sha256 == sha256 for record in history)
 
     def _leads_inside(self) -> bool:
@@ -331,7 +329,7 @@ class View:
 
     def _is_later(self, record: Record) -> bool:
         """Whether the file shows a revision that was committed after this one."""
-        history = self._member.store.history(self._resource)
+        history = whole_history(self._member, self._resource)
         later = {one.head.sha256 for one in history if one.head and one.head.revision > record.revision}
         shown = self._shown[1] if self._shown else ""
         return shown in later or self.renderings.revision_of(shown) > record.revision
@@ -367,7 +365,8 @@ class View:
         head = record.head
         assert head is not None  # noqa: S101 - refresh looked
         facts = self.facts()
-        make_dirs(files, self._member.places.root, os.path.dirname(self.path))
+        if facts is None:
+            make_dirs(files, self._member.places.root, os.path.dirname(self.path))
         if record.is_folded:
             self.renderings.note(record.revision, data)
         sha256 = sha256_of(data) if record.is_folded else head.sha256
@@ -378,7 +377,7 @@ class View:
         conflicts += put_in_place(self._member, scratch, self.path, self._looked, self._keep_displaced)
         shown = self.facts()
         self._shown = (shown, sha256) if shown and shown.size_bytes == len(data) else None
-        self._tell_sidecar(record, sha256, len(data))
+        self._sidecar.tell(record, sha256, len(data))
         if facts is not None and not record.is_folded:
             self._tell("view_repaired", record)
         return record
@@ -389,32 +388,6 @@ class View:
             with contextlib.suppress(OSError):  # opening it asks the server: by a stat alone NFS may tell of it later
                 self._member.files.read_at(self.path, 0, 1)
         return self.facts() != self._looked
-
-    def _check_sidecar(self, record: Record) -> None:
-        """Writes the sidecar anew if it tells of another revision: a frozen writer's late one may."""
-        files, path = self._member.files, self._member.places.of(self._resource, "view.json")
-        if record.head is None or self._shown is None:
-            return
-        facts, sha256 = self._shown
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-            if self._told == (sha256, files.stat(path)):
-                return
-            files.refresh(os.path.dirname(path))
-            if json.loads(files.read(path))["sha256"] == sha256:
-                self._told = (sha256, files.stat(path))
-                return
-        self._tell_sidecar(record, sha256, facts.size_bytes)
-
-    def _tell_sidecar(self, record: Record, sha256: str, size_bytes: int) -> None:
-        """Writes which revision the plain file shows."""
-        about = {"revision": record.revision, "sha256": sha256, "bytes": size_bytes, "n": record.n}
-        if record.head is not None and not record.is_folded:
-            about["n"] = record.head.n
-        path = self._member.places.of(self._resource, "view.json")
-        scratch = self._member.write_scratch(json.dumps(about | {"at_ms": record.at_ms}).encode() + b"\n")
-        with removed_on_error(self._member.files, scratch):
-            self._member.files.rename(scratch, path)
-        self._told = (sha256, self._member.files.stat(path))
 
     def _keep_displaced(self, data: bytes) -> list[str]:
         """Keeps what was in the file's place, unless it is ours: somebody else's newer rendering, replaced too late."""

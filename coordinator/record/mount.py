@@ -4,7 +4,7 @@ Below ``<workspace>/.coordinator``::
 
     clock/<incarnation>                           a file whose mtime tells the server's time (now_ms)
     resources/<name>/@/queue.lock                 flock: queues appenders (P5); permanent, never renamed
-    resources/<name>/@/synced                     its mtime, in ns, is the newest record known to be durable (local)
+    resources/<name>/@/synced                     how far the chain is durable (one host only); see synced.py
     resources/<name>/@/chain/000000000042         record 42, put if absent (P1); see primitive.py
     resources/<name>/@/history/<first>-<last>-<id>.log   records that were collected (P18); see collect.py
     scratch/                                      names that nobody else knows yet
@@ -18,7 +18,7 @@ import os
 import random
 import threading
 import weakref
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coordinator.clock import elapsed_max_ms
@@ -41,6 +41,7 @@ from coordinator.record.life import Lives
 from coordinator.record.places import states_below
 from coordinator.record.record import MOUNT, Record, decode, encode
 from coordinator.record.store import Appended, Beaten
+from coordinator.record.synced import is_told_synced, tell_synced
 from coordinator.record.unavailable import NO_ROOM, unavailable
 
 if TYPE_CHECKING:
@@ -211,7 +212,8 @@ class MountStore:
                 return self._beaten(resource, record)
             if durable:
                 self._files.sync_dir(chain)
-                self._tell_durable(resource, record.n)
+                if self._is_local:  # on NFS the server has made the name durable when the append returned
+                    tell_synced(self._files, self._places.of(resource, "synced"), record.n)
             return self._confirm(resource, record)
         except OSError as error:
             raise unavailable(error, resource, "syncing the chain of", outcome_unknown=True) from error
@@ -309,23 +311,11 @@ class MountStore:
     def make_durable(self, resource: Resource, n: int) -> None:
         """See Store. On a local disk, whose syncs are dear, each author leaves word of how far it has synced."""
         try:
-            if self._is_local:
-                with suppress(FileNotFoundError):
-                    if self._files.stat(self._places.of(resource, "synced")).mtime_ns >= n:
-                        return
-            self._files.sync_dir(self._places.of(resource, "chain"))
+            path = self._places.of(resource, "synced")
+            if not (self._is_local and is_told_synced(self._files, self._clock, path, n)):
+                self._files.sync_dir(self._places.of(resource, "chain"))
         except OSError as error:
             raise unavailable(error, resource, "syncing the chain of", outcome_unknown=True) from error
-
-    def _tell_durable(self, resource: Resource, n: int) -> None:
-        """Leaves word for those who read record n that they need not sync it: the mtime of a file, in ns, is n.
-
-        Said after the sync returned, so it cannot be true on the disk before that is. On NFS there is nothing to save:
-        the server has made the name durable when the append returned.
-        """
-        if self._is_local:
-            with suppress(OSError):  # they sync it themselves
-                self._files.stamp(self._places.of(resource, "synced"), n)
 
     # ── the rest of the contract ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -141,7 +141,7 @@ def ended() -> World:
 
 
 def test_a_log_that_ended() -> None:
-    ended().assert_taken(25, 50)
+    ended().assert_taken(20, 50)
 
 
 def retired() -> World:

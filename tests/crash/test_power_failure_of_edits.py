@@ -86,7 +86,7 @@ def kept_edit() -> World:
 
 
 def test_an_edit_that_is_kept() -> None:
-    kept_edit().assert_taken(30, 50)
+    kept_edit().assert_taken(25, 50)
 
 
 # ── an editor saves while the plain file is being replaced ───────────────────────────────────────────────────────────

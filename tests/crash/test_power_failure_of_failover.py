@@ -72,7 +72,7 @@ def back_to_the_mount(primitive: str = "symlink") -> World:
 
 @pytest.mark.parametrize("primitive", ["symlink", pytest.param("directory", marks=pytest.mark.slow)])
 def test_back_to_the_mount(primitive: str) -> None:
-    back_to_the_mount(primitive).assert_taken(30, 50)
+    back_to_the_mount(primitive).assert_taken(25, 50)
 
 
 def brought_over() -> World:

@@ -15,6 +15,7 @@ from torn_world import NAME, PAUSE_MS, TTL, World, found_out, skipping_sync_dirs
 from coordinator import LeaseLost
 from coordinator.document import compactor
 from coordinator.document.shown import Renderings
+from coordinator.document.sidecar import Sidecar
 from coordinator.document.snapshot import Draft
 from coordinator.document.view import View
 from coordinator.log import segments
@@ -70,7 +71,7 @@ def next_fold(primitive: str = "symlink", *, local: bool = True, aside: Callable
 @pytest.mark.parametrize("local", [True, False])
 @pytest.mark.parametrize("primitive", PRIMITIVES)
 def test_a_fold(primitive: str, local: bool) -> None:
-    next_fold(primitive, local=local).assert_taken(30, 35)
+    next_fold(primitive, local=local).assert_taken(25, 35)
 
 
 @pytest.mark.slow
@@ -347,7 +348,7 @@ def test_a_view_or_a_sidecar_that_is_not_synced_before_it_is_put_in_place(monkey
 
 
 def test_a_sidecar_that_is_not_synced_before_it_is_put_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    skipping_syncs_in(monkeypatch, View, "_tell_sidecar")
+    skipping_syncs_in(monkeypatch, Sidecar, "tell")
     found_out(next_fold)
 
 

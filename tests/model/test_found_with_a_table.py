@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coordinator import LeaseHeld, StoreUnavailable, Workspace
+from coordinator import AuthorityMoved, LeaseHeld, StoreUnavailable, Workspace
 from coordinator.document.drain import Drain
 from coordinator.files import SYSTEM_FILES
 from coordinator.log.inbox import Inbox, InboxWriter
@@ -100,6 +100,24 @@ def test_who_knows_of_no_move_knows_what_was_committed_in_the_other_store(
     assert {record.n for record in known} >= set(there)
     one.document(NAME).refresh_view()
     assert [event.kind for event in events if event.kind == "view_edited"] == []
+
+
+def test_who_cannot_see_the_other_store_leaves_what_it_shows_alone(folder: Path, client: Client) -> None:
+    """Seed 48585493 of ``moving``: cut off in the middle of a refresh, and opened without the table.
+
+    What the plain file showed afterwards was taken for an edit by hand, and replaced by what the mount's chain had.
+    """
+    events: list[Event] = []
+    cut_off, other = Workspace(folder, agent="cut-off", on_event=events.append), agent(folder, "other", client)
+    document = cut_off.document(NAME)
+    record = cut_off._member.store.read(RESOURCE)
+    assert record is not None
+    other.move_authority("table", single_host=True)
+    other.document(NAME).commit(b'{"tags": ["1"]}', if_revision=1)
+    with pytest.raises(AuthorityMoved):
+        document._view.refresh(record)
+    assert [event.kind for event in events if event.kind == "view_edited"] == []
+    assert (folder / NAME).read_bytes() == b'{"tags": ["1"]}'
 
 
 def test_what_was_durable_and_may_have_been_folded_is_never_told_to_be_undone(
