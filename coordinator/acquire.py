@@ -112,6 +112,7 @@ class Acquisition:
     """One acquire call, from its first look to a grant or a refusal. Also several at once (together.py).
 
     ``author``: of the request, when its id is the caller's to choose, who may try again with it from anywhere.
+    ``known``: the newest record, when the caller has read it just now: the first look costs nothing then.
     """
 
     def __init__(
@@ -123,7 +124,9 @@ class Acquisition:
         cancel: threading.Event | None,
         *,
         author: Author | None = None,
+        known: Record | None = None,
     ) -> None:
+        self._known = known
         self._member = member
         self.resource = resource
         self._ttl_ms = ttl_ms
@@ -163,9 +166,11 @@ class Acquisition:
 
     def _attempt(self) -> Granted | Refusal:
         """One look; one append if it promises something."""
-        record = self._member.store.remembered(self.resource)
-        if record is None or record.lease or record.waiting:  # else it is tried on what is remembered, at no cost
-            record = self._member.store.read(self.resource)
+        record, self._known = self._known, None
+        if record is None:
+            record = self._member.store.remembered(self.resource)
+            if record is None or record.lease or record.waiting:  # else it is tried on what is remembered, at no cost
+                record = self._member.store.read(self.resource)
         self._watch.see(record)
         if record is not None and (record.lease or record.waiting):  # else there is nothing to look at the time for
             look = decide(record, self.request(0, 0), self._watch.readings())

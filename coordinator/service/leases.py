@@ -80,10 +80,13 @@ def _acquired(workspace: Workspace, name: str, request_id: str, ttl_ms: int, wai
         return _granted(workspace, resource, newest)
     if any(one.request == request and one.kind in _GRANTS for one in recent):
         _refuse_replay(resource, request, recent)
-    wish = Acquisition(member, resource, ttl_ms, 0, None, author=Author(request, workspace.agent, member.incarnation))
+    author = Author(request, workspace.agent, member.incarnation)
+    wish = Acquisition(member, resource, ttl_ms, 0, None, author=author, known=newest)
     try:
         return _granted(workspace, resource, wish.run(wait_ms).record)
-    except LeaseHeld:
+    except LeaseHeld as held:
+        if newest is not None and newest.lease is not None and newest.lease.fence == held.fence and not wait_ms:
+            raise  # decided by that very read
         again = _recent(workspace, resource)  # another try of the same request may have been granted meanwhile
         if again and again[-1].lease is not None and again[-1].lease.lease_id == request:
             return _granted(workspace, resource, again[-1])

@@ -158,7 +158,7 @@ def test_ten_thousand_on_one_name(one: Environment, other: Environment) -> None:
 
 def _crowd(one: Environment, other: Environment, number: int) -> None:
     """Asks that are refused cost a bounded number of reads each, the last as the first, and write nothing."""
-    one.call("leases/acquire", **wish("r-0"))
+    one.call("leases/acquire", **wish("r-0") | {"ttl_ms": 3_600_000})  # longer than all this takes
     costs = []
     for i in range(0, number, 2):
         for at, environment in enumerate((one, other)):
@@ -169,7 +169,8 @@ def _crowd(one: Environment, other: Environment, number: int) -> None:
     assert not {action for calls in costs for action in calls} - READS
     assert not {action for calls in costs for action in calls} & {"query", "scan"}
     settled = [len(calls) for calls in costs[110:]]  # each agent's workspace has been opened by then
-    assert max(settled) <= 3, settled
+    assert max(settled) <= 2, settled  # the record, and now and then the service's time
+    assert sorted(settled)[len(settled) * 9 // 10] == 1
     assert len(one.call("leases/history", name="tasks.json")[1]["records"]) == 1
 
 
