@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from coordinator.record.store import Store
     from coordinator.record.table import TableStore
 
-# What flock is refused with where it is not to be had, or its quota is used up.
-_REFUSED: Final = ("ENOLCK", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EIO", "EDQUOT", "EINVAL")
+# What flock is refused with where it is not to be had, or its quota is used up. EREMOTEIO is what Linux makes of
+# NFS4ERR_RESOURCE.
+_REFUSED: Final = ("ENOLCK", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EIO", "EDQUOT", "EINVAL", "EREMOTEIO")
 
 
 class FailoverStore:

@@ -42,7 +42,7 @@ from coordinator.record.places import states_below
 from coordinator.record.record import MOUNT, Record, decode, encode
 from coordinator.record.store import Appended, Beaten
 from coordinator.record.synced import is_told_synced, tell_synced
-from coordinator.record.unavailable import NO_ROOM, unavailable
+from coordinator.record.unavailable import NO_ROOM, lock_refused, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -369,7 +369,7 @@ class MountStore:
                 lock = None
             except OSError as error:
                 # P31: flock that is refused (ENOLCK, EOPNOTSUPP, quota) is told, and nothing falls back by itself.
-                raise unavailable(error, resource, "queueing (flock) for") from error
+                raise lock_refused(error, resource) from error
             if lock:
                 self._stuck.discard(resource)
                 return lock

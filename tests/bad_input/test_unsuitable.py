@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coordinator import Workspace
-from coordinator.errors import StoreUnavailable, Unsuitable
+from coordinator.errors import NoRoom, StoreUnavailable, Unsuitable
 from coordinator.files import SYSTEM_FILES, FileLock, SystemFiles
 from coordinator.testing import FailAt, InterceptedFiles
 
@@ -81,6 +81,25 @@ def test_flock_that_is_refused(folder: Path, code: int) -> None:
     assert len(error.missing) == 1
     assert error.missing[0].startswith("flock: ")
     assert errno.errorcode[code] in error.missing[0]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EDQUOT, errno.EREMOTEIO], ids=errno.errorcode.get)
+def test_flock_that_is_refused_later(folder: Path, code: int) -> None:
+    """Over a quota of locks, say: no room that is made would help, and the hint says what would."""
+    Workspace.init(folder, agent="alice")
+    files = InterceptedFiles(SYSTEM_FILES, FailAt(code, "try_lock", times=100))
+    with pytest.raises(StoreUnavailable) as raised:
+        Workspace(folder, agent="bob", files=files).lease("tasks.json", wait=1)
+    assert type(raised.value) is StoreUnavailable
+    assert raised.value.cause.startswith(errno.errorcode[code])
+    assert "quota of locks" in raised.value.hint
+
+
+def test_a_full_disk_is_told_as_such_when_there_is_no_file_to_lock_yet(folder: Path) -> None:
+    Workspace.init(folder, agent="alice")
+    files = InterceptedFiles(SYSTEM_FILES, FailAt(errno.ENOSPC, "try_lock", times=100))
+    with pytest.raises(NoRoom):
+        Workspace(folder, agent="bob", files=files).lease("tasks.json", wait=1)
 
 
 def test_flock_that_everybody_gets(folder: Path) -> None:

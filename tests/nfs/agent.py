@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coordinator import LeaseLost, StaleFence, StoreUnavailable, Workspace
-from coordinator.files import SYSTEM_FILES
-from coordinator.testing import FailAt, InterceptedFiles
+from nfs.lab import MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +25,15 @@ COUNTER = "counter.json"
 TAGS = "tags.json"
 TASKS = "tasks.json"
 STEPS_MAX = 10_000
+TABLE_PORT = 5123  # of the table, on the machine; whoever it is that asks
+_TABLES = {
+    "AWS_ENDPOINT_URL": f"http://{MACHINE}:{TABLE_PORT}",
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    "AWS_ACCESS_KEY_ID": "anybody",
+    "AWS_SECRET_ACCESS_KEY": "anything",
+}
+PERSIST_S = 240.0
+PAUSE_S = 0.1  # between one refusal and the next try
 
 
 def wait_for(path: str, seconds: float = 120) -> None:
@@ -49,10 +57,16 @@ def note(path: str) -> None:
 # ── ours ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def increment(workspace: str, agent: str, count: str) -> None:
+def opened(workspace: str, agent: str, table: str) -> Workspace:
+    """The workspace; with a table, that takes over when locks are refused."""
+    os.environ.update(_TABLES)
+    return Workspace(workspace, agent=agent, table=table or None, fallback="table" if table else None)
+
+
+def increment(workspace: str, agent: str, count: str, table: str = "") -> None:
     """Adds one under the lease, so many times."""
     done = 0
-    with Workspace(workspace, agent=agent) as ws:
+    with opened(workspace, agent, table) as ws:
         for _ in range(int(count)):
             with ws.lease(COUNTER, ttl=20, wait=120) as lease:
                 lease.commit_json({"count": lease.read_json()["count"] + 1})
@@ -61,9 +75,10 @@ def increment(workspace: str, agent: str, count: str) -> None:
 
 
 def update(workspace: str, agent: str, seconds: str, progress: str = "") -> None:
-    """Appends tags without a lock, for a time; tells those that were acknowledged, and those that may be there."""
+    """Appends tags without a lock, for a time; tells which are there, which may be, and which certainly are not."""
     acknowledged: list[str] = []
     unknown: list[str] = []
+    refused: list[str] = []
     end = time.monotonic() + float(seconds)
     with Workspace(workspace, agent=agent) as ws:
         document = ws.document(TAGS)
@@ -73,13 +88,13 @@ def update(workspace: str, agent: str, seconds: str, progress: str = "") -> None
             tag = f"{agent}-{number}"
             try:
                 document.update([{"op": "add", "path": f"/{tag}", "value": number}], op_id=tag, wait=60)
-            except StoreUnavailable:
-                unknown.append(tag)
+            except StoreUnavailable as error:
+                (unknown if error.outcome_unknown else refused).append(tag)
                 continue
             acknowledged.append(tag)
             if progress:
                 note(f"{progress}.{len(acknowledged)}")
-    tell(acknowledged=acknowledged, unknown=unknown)
+    tell(acknowledged=acknowledged, unknown=unknown, refused=refused)
 
 
 def hold(workspace: str, agent: str, ttl: str, held: str, go: str) -> None:
@@ -128,20 +143,60 @@ def follow(workspace: str, agent: str, tag: str, seen: str, revision: str) -> No
         tell(found=tag in value, revision=document.content().revision)
 
 
-def without_locks(workspace: str, agent: str, count: str) -> None:
-    """Works where every flock is refused, as over quota."""
-    refused = FailAt(errno.ENOLCK, "try_lock", times=1 << 30)
-    acknowledged, errors = [], []
-    with Workspace(workspace, agent=agent, files=InterceptedFiles(SYSTEM_FILES, refused)) as ws:
-        for number in range(int(count)):
-            tag = f"{agent}-{number}"
+def make_table(name: str) -> None:
+    """Makes a table in what stands in for DynamoDB on the machine."""
+    from coordinator.cli import main
+
+    os.environ.update(_TABLES)
+    sys.argv = ["coordinator", "table", "create", name]
+    main()
+
+
+# ── a lock quota ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def hoard(folder: str, count: str, held: str, go: str) -> None:
+    """Another program of this host: holds so many locks, is refused one more, and lets all go when it is told to."""
+    os.mkdir(folder)
+    files = [open(f"{folder}/{number}", "w") for number in range(int(count) + 1)]  # noqa: SIM115 - a lock each
+    for file in files[:-1]:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    refused = ""
+    try:
+        fcntl.flock(files[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        refused = errno.errorcode[error.errno or 0]
+    note(held)
+    wait_for(go)
+    for file in files:
+        file.close()
+    tell(refused=refused)
+
+
+def persist(workspace: str, agent: str, count: str, refused: str, table: str = "") -> None:
+    """Adds one under the lease, so many times, however often it is refused; tells with what, and what it was told."""
+    began, done = time.monotonic(), 0
+    told: dict[str, list[str]] = {"errors": [], "kinds": [], "hints": []}
+    took_s: list[float] = []
+    with opened(workspace, agent, table) as ws:
+        while done < int(count):
+            asked = time.monotonic()
+            assert asked < began + PERSIST_S, f"refused for {PERSIST_S:g} s: {told}"
             try:
-                with ws.lease(COUNTER, ttl=20, wait=5) as lease:
+                with ws.lease(COUNTER, ttl=20, wait=60) as lease:
                     lease.commit_json({"count": lease.read_json()["count"] + 1})
-                acknowledged.append(tag)
+                done += 1
             except StoreUnavailable as error:
-                errors.append(error.cause)
-    tell(acknowledged=len(acknowledged), errors=sorted(set(errors)))
+                took_s.append(time.monotonic() - asked)
+                for name, text in (("errors", error.cause), ("kinds", type(error).__name__), ("hints", error.hint)):
+                    if text not in told[name]:
+                        told[name].append(text)
+                note(refused)
+                time.sleep(PAUSE_S)
+        count = ws.document(COUNTER).read_json()["count"]
+        rules = ws.authority() if table else None
+    first = round(took_s[0], 2) if took_s else 0
+    tell(done=done, count=count, refusals=len(took_s), first_s=first, rules=rules and rules.mode, **told)
 
 
 # ── claims (B12) ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -229,7 +284,7 @@ def _under_flock(path: str, tag: str) -> None:
 
 
 ACTS: dict[str, Callable[..., None]] = {
-    one.__name__: one for one in (increment, update, hold, take, read, follow, without_locks, claim, naive)
+    one.__name__: one for one in (increment, update, hold, take, read, follow, hoard, persist, make_table, claim, naive)
 }
 
 if __name__ == "__main__":

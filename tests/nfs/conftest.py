@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import coordinator
-from nfs.lab import SHARE, Job, Lab
+from nfs.lab import SHARE, SOURCE, Job, Lab
 from nfs.packages import NotToBeHad
 from nfs.report import write_report
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
     from nfs.lab import Guest
 
-REPOSITORY = Path(coordinator.__file__).parents[1]
-TESTS = Path(__file__).parents[1]
 REPORT = "COORDINATOR_NFS_REPORT"
 FIGURES: dict[str, Any] = {}
 
@@ -47,7 +44,11 @@ class Field:
 
     def agent(self, guest: Guest, act: str, *arguments: str) -> Job:
         """Starts an agent on a host."""
-        return guest.start(_command("-m", "nfs.agent", act, *arguments))
+        return self.module(guest, "nfs.agent", act, *arguments)
+
+    def module(self, guest: Guest, name: str, *arguments: str) -> Job:
+        """Starts a module on a host."""
+        return guest.start(_command("-m", name, *arguments))
 
     def result(self, job: Job, seconds: float = 240) -> dict[str, Any]:
         """What an agent told at its end. AssertionError if it failed."""
@@ -89,8 +90,7 @@ with Workspace(sys.argv[1], agent="judge") as ws:
 
 
 def _command(*arguments: str) -> str:
-    environment = f"PYTHONPATH={shlex.quote(f'{REPOSITORY}:{TESTS}')}"
-    return f"{environment} {shlex.join([sys.executable, *arguments])}"
+    return f"PYTHONPATH={SOURCE} {shlex.join([sys.executable, *arguments])}"
 
 
 def make_lab(**options: Any) -> Lab:

@@ -1,8 +1,9 @@
 """A lab: one NFSv4.2 server and several clients, each a Linux kernel of its own, run as a process on this machine.
 
-Every guest has this machine's files as its root, read-only (so that this Python and this package are there), an
-address of its own on a bridge in a network namespace, and a page cache, a lock state and a clock of its own. The share
-is at ``/mnt/ws`` on each client. ``/mnt/lab`` is a folder of this machine, writable, for results and barriers: no NFS.
+Every guest has this machine's files as its root, read-only (so that this Python is there), an address of its own on a
+bridge in a network namespace, and a page cache, a lock state and a clock of its own. The share is at ``/mnt/ws`` on
+each client. ``/mnt/lab`` is a folder of this machine, writable, for results and barriers, and for a copy of what is
+tested, which does not change while somebody works on it: no NFS.
 
 Commands are given to a guest as files in its job folder there, which its first process runs.
 """
@@ -15,24 +16,31 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
+import coordinator
 from nfs.packages import KERNEL, MODULES, PATH, install
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 NETWORK: Final = "10.78.0"
+MACHINE: Final = f"{NETWORK}.1"  # this machine itself, on the bridge
+SOURCE: Final = "/mnt/lab/source"  # the copy, as guests see it
 OPTIONS: Final = "vers=4.2,hard,timeo=600,retrans=2,noresvport,rsize=1048576,wsize=1048576"  # as efs-utils mounts
 BOOT_S: Final = 60.0
 SHARE: Final = "/mnt/ws"
 
+_TESTS: Final = Path(__file__).parents[1]
+_TESTED: Final = (Path(coordinator.__file__).parent, _TESTS.parent / "benchmarks", _TESTS / "nfs")
+
 _FIRST_PROCESS: Final = r"""#!/bin/sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
-export PYTHONDONTWRITEBYTECODE=1 TMPDIR=/dev/shm
+export TMPDIR=/dev/shm
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs run /run; mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts /dev/shm; mount -t tmpfs shm /dev/shm
 mount -t tmpfs mnt /mnt; mkdir -p /mnt/ws /mnt/lab; mount -t hostfs -o @FOLDER@ lab /mnt/lab
@@ -221,12 +229,16 @@ class Lab:
         self._delegations = delegations
         self.server = Guest(self, "server", 0)
         self.clients = [Guest(self, f"client{number}", number) for number in range(1, clients + 1)]
+        self._beside: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         init = self.folder / "init"
         init.write_text(_FIRST_PROCESS.replace("@FOLDER@", str(self.folder)))
         init.chmod(0o755)
         self.folder.chmod(0o755)
+        for package in _TESTED:
+            where = self.folder / Path(SOURCE).name / package.name
+            shutil.copytree(package, where, ignore=shutil.ignore_patterns("__pycache__"))
         (self.folder / "uml").mkdir()
         disk = self.folder / "disk"
         with open(disk, "wb") as file:
@@ -235,6 +247,7 @@ class Lab:
         _run("ip", "netns", "add", self.namespace)
         try:
             _run("ip", "-n", self.namespace, "link", "add", "br0", "type", "bridge")
+            _run("ip", "-n", self.namespace, "addr", "add", f"{MACHINE}/24", "dev", "br0")
             _run("ip", "-n", self.namespace, "link", "set", "br0", "up")
             for guest in (self.server, *self.clients):
                 guest.boot()
@@ -257,8 +270,29 @@ class Lab:
         """Ends everything, and leaves nothing behind."""
         for guest in (self.server, *self.clients):
             guest.kill()
+        for process in self._beside:
+            process.kill()
+            process.wait()
         _quietly("ip", "netns", "del", self.namespace)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def beside(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Starts a module of these tests on this machine, where guests reach it at MACHINE. It ends with the lab."""
+        with open(self.told(module), "ab") as told:
+            process = subprocess.Popen(
+                ["ip", "netns", "exec", self.namespace, sys.executable, "-m", module, *arguments],
+                cwd=self.folder / Path(SOURCE).name,
+                stdin=subprocess.DEVNULL,
+                stdout=told,
+                stderr=told,
+                env={**os.environ, "PATH": PATH},
+            )
+        self._beside.append(process)
+        return process
+
+    def told(self, module: str) -> Path:
+        """What such a module has written so far."""
+        return self.folder / f"{module}.txt"
 
     def restart_server(self, *, crash: bool) -> None:
         """Stops nfsd and starts it again; or kills the whole server and boots it. Clients reclaim their locks."""
@@ -276,13 +310,22 @@ class Lab:
         client.wait_until_booted()
         self._mount(client)
 
+    def delegated(self) -> int:
+        """How many delegations the server has given and not got back."""
+        return int(self.server.run("cat /proc/fs/nfsd/clients/*/states | grep -c 'type: deleg' || true"))
+
+    def remount(self, client: Guest, server: str) -> None:
+        """Mounts the share anew, from another address: a relay's, or the server's own."""
+        client.run(f"cd / && umount {SHARE}")
+        self._mount(client, server)
+
     def _serve(self) -> None:
         command = _SERVE.replace("@MODULES@", str(MODULES)).replace("@LEASE@", str(self._lease_s))
         self.server.run(command.replace("@DELEGATIONS@", str(int(self._delegations))), BOOT_S)
 
-    def _mount(self, client: Guest) -> None:
+    def _mount(self, client: Guest, server: str = "") -> None:
         command = _MOUNT.replace("@MODULES@", str(MODULES)).replace("@OPTIONS@", OPTIONS)
-        client.run(command.replace("@SERVER@", self.server.address), BOOT_S)
+        client.run(command.replace("@SERVER@", server or self.server.address), BOOT_S)
 
 
 def _run(*command: str) -> None:

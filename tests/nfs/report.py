@@ -21,11 +21,22 @@ def write_report(path: Path, figures: dict[str, Any]) -> None:
 def as_markdown(figures: dict[str, Any]) -> str:
     """A table for each kind of figure."""
     machine = f"{os.cpu_count()} processors, Python {platform.python_version()}"
-    lines = [f"{machine}; server and clients are guests on them.", ""]
-    plain = {name: row for name, row in figures.items() if name not in {"naive", "claims"}}
+    load = f"load {os.getloadavg()[2]:.0f} on average, guests included"
+    lines = [f"{machine}; server and clients are guests on them; {load}.", ""]
+    plain = {name: row for name, row in figures.items() if name not in {"stress", "naive", "claims"}}
     if plain:
         lines += ["| What happened | Figures |", "|---|---|"]
         lines += [f"| {name} | {_row(row)} |" for name, row in plain.items()]
+        lines.append("")
+    if "stress" in figures:
+        counted = ("acknowledged", "unknown", "lost", "doubled", "torn", "edits")
+        lines += [
+            f"| The stress run on three hosts | {' | '.join(counted)}, gone | faults |",
+            "|" + "---|" * (len(counted) + 2),
+        ]
+        for name, row in figures["stress"].items():
+            faults = ", ".join(f"{times} {kind}" for kind, times in row["faults"].items())
+            lines.append(f"| {name} | {' | '.join(str(row[kind]) for kind in counted)} | {faults} |")
         lines.append("")
     if "naive" in figures:
         lines += ["| What people do, 6 agents | acknowledged | lost | torn or failed reads |", "|---|---|---|---|"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -117,11 +118,12 @@ def test_a_directory_and_an_id_have_to_belong_together(call: Callable[..., Answe
     assert id_of(workspace) in told.error["message"]
 
 
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EDQUOT, errno.EREMOTEIO], ids=errno.errorcode.get)
 def test_flock_is_refused_and_the_rule_moves(
-    calls: TableCalls, call: Callable[..., Answer], used: Workspace, monkeypatch: pytest.MonkeyPatch
+    code: int, calls: TableCalls, call: Callable[..., Answer], used: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_files: SystemFiles, path: str) -> None:
-        raise OSError(errno.ENOLCK, "No locks available", path)
+        raise OSError(code, os.strerror(code), path)
 
     monkeypatch.setattr(SystemFiles, "try_lock", refuse)
     monkeypatch.setattr(failover, "FLOCK_REFUSED_MS", 1)
@@ -129,7 +131,7 @@ def test_flock_is_refused_and_the_rule_moves(
     told = call("lease", "deploy/prod", *AT_TABLE, "--fallback", "table", "--json", "--", "true")
     assert told.status == 0
     notes = [json.loads(line).get("note", "") for line in told.err.splitlines()]
-    assert [note for note in notes if "flock is refused (ENOLCK)" in note]
+    assert [note for note in notes if f"flock is refused ({errno.errorcode[code]})" in note]
     found = read_authority(calls, id_of(used))
     assert found is not None
     assert (found.mode, found.epoch, found.by) == (TABLE, 2, "bob")
