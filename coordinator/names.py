@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 from coordinator.errors import BadName
@@ -62,8 +63,7 @@ class Resource(str):
     @property
     def state_path(self) -> str:
         """Where its state lies, relative to ``.coordinator/resources``."""
-        parts = [STATE_MARK + part if part.startswith(STATE_MARK) else part for part in self.split("/")]
-        return "/".join([*parts, STATE_MARK])
+        return _state_path(self)
 
     @classmethod
     def from_state_path(cls, path: str) -> Resource:
@@ -75,6 +75,12 @@ class Resource(str):
         if resource.state_path != path:
             raise BadName(f"{path!r} is not the state folder of a resource", name=path)
         return resource
+
+
+@lru_cache(maxsize=1024)  # asked for several times in every request
+def _state_path(name: str) -> str:
+    parts = [STATE_MARK + part if part.startswith(STATE_MARK) else part for part in name.split("/")]
+    return "/".join([*parts, STATE_MARK])
 
 
 def _problem_with(name: str) -> str:

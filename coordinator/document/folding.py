@@ -8,7 +8,7 @@ import random
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from coordinator.acquire import pause
 from coordinator.clock import elapsed_max_ms
@@ -55,6 +55,8 @@ class Change:
         """All of it as one RFC 6902 patch."""
         return [step for operation in self.operations for step in operation["patch"]]
 
+
+_PUT_OFF_MAX: Final = 8  # times for the sake of others' refreshes: the store's clock may stand still
 
 _live: weakref.WeakSet[Folding] = weakref.WeakSet()
 
@@ -105,6 +107,7 @@ class Folding:
         self._later: threading.Timer | None = None
         self._refreshed_at = self._folded_at = member.clock.now()
         self._next_ms = 0.0
+        self._put_off = 0
         self._closed = False
         member.also_after_fork(self)
         _live.add(self)
@@ -218,22 +221,21 @@ class Folding:
         Args:
             at_once: Whatever others do.
         """
-        due_ms = self._due_ms(at_once=at_once)
+        due_ms = self._next_ms - elapsed_max_ms(self._refreshed_at, self._member.clock.now())
+        if due_ms <= 0 and not at_once:
+            due_ms = self._others_due_ms()
         if due_ms <= 0:
             self.refresh_now()
         elif self._later is None:
             self._start_later(due_ms, self._refresh_later)
 
     def _refresh_later(self) -> None:
-        due_ms = self._due_ms()
-        if due_ms <= 0 or self._closed:
+        due_ms = self._others_due_ms()
+        self._put_off += 1
+        if due_ms <= 0 or self._closed or self._put_off > _PUT_OFF_MAX:
             self.refresh_now()
         else:
             self._start_later(due_ms, self._refresh_later)
-
-    def _due_ms(self, *, at_once: bool = False) -> float:
-        own_ms = self._next_ms - elapsed_max_ms(self._refreshed_at, self._member.clock.now())
-        return own_ms if own_ms > 0 or at_once else self._others_due_ms()
 
     def _others_due_ms(self) -> float:
         """Those who fold all the time share one rate: in how many milliseconds that allows a refresh.
@@ -247,11 +249,12 @@ class Folding:
             return 0  # the refresh will tell
         if not 0 <= age_ms < self._next_ms:
             return 0
-        return (self._next_ms - age_ms) * random.uniform(1, 1.5)  # not all of them at the same moment
+        spread = int(self._member.incarnation[-2:], 36) / 36**2  # not all of them at the same moment
+        return (self._next_ms - age_ms) * (1 + spread / 2)
 
     def refresh_now(self) -> None:
         """Makes the plain file show the newest revision, and notes when that may be done again."""
-        later, self._later = self._later, None
+        later, self._later, self._put_off = self._later, None, 0
         if later is not None:
             later.cancel()
         behind = waiting = False

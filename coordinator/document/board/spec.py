@@ -9,7 +9,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
+
+import orjson
 
 from coordinator.document.board.formats import (
     CANCELLED,
@@ -68,6 +71,19 @@ def check_spec(spec: Any) -> Layout:
     Raises:
         BadValue: Says what is wrong with it.
     """
+    try:
+        text = orjson.dumps(spec)
+    except orjson.JSONEncodeError:
+        return _checked(spec)  # which says what is wrong with it
+    return _checked_text(text)
+
+
+@lru_cache(maxsize=64)  # every operation carries its board's, and is checked where it is made and where it is folded
+def _checked_text(text: bytes) -> Layout:
+    return _checked(orjson.loads(text))
+
+
+def _checked(spec: Any) -> Layout:
     if not isinstance(spec, dict) or spec.get("format") not in tuple(_OPTIONS):
         raise _bad("format", spec, f"the format is one of {', '.join(_OPTIONS)}")
     kind = spec["format"]
