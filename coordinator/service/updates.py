@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from coordinator.document.operations import as_operation
+from coordinator.document.operations import as_operation, validate
 from coordinator.tasks.access import Access
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ _NOT_OF_THE_OPERATION: Final = frozenset({"document", "agent", "op_id", "wait_ms
 def submit(workspace: Workspace, body: models.Submit) -> Body:
     """Appends operations; waits for their outcomes. A rejected one is told in its receipt."""
     operations = [as_operation(one.change, one.if_revision) for one in body.operations]
+    for operation in operations:  # one that no fold knows would stop all of them
+        validate(operation, body.document)
     ids = [one.op_id for one in body.operations]
     done = workspace.document(body.document).perform(operations, ids=ids, wait=body.wait_ms / 1000)
     return {"receipts": [asdict(receipt) for receipt in done]}

@@ -54,6 +54,11 @@ def url_event(call: str, body: Any, *, arn: str | None = SESSION, method: str = 
     }
 
 
+def wish(request_id: str, agent: str = "reviewer-1", **more: Any) -> dict[str, Any]:
+    """What acquiring a lease is asked with."""
+    return {"name": "tasks.json", "agent": agent, "ttl_ms": 30_000, "request_id": request_id, **more}
+
+
 def of(told: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Status and body of what a sandbox said."""
     assert "returned" in told, told

@@ -7,59 +7,15 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from compactor_support import Stack
-from coordinator_support import AGENTS, SESSION, Compactor, Environment, counted, of, url_event
+from coordinator_fixtures import compactor, one, other, stack, variables  # noqa: F401 - fixtures
+from coordinator_support import SESSION, Environment, counted, of, url_event, wish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from engines import Engine
+    from compactor_support import Stack
+    from coordinator_support import Compactor
 
 pytest.importorskip("aws_lambda_powertools", reason="the functions need the extra `lambda`")
 READS = {"get_item", "query", "scan", "batch_get_item"}
-
-
-@pytest.fixture
-def stack(tmp_path: Path, dynamodb: Engine) -> Iterator[Stack]:
-    made = Stack(tmp_path / "shared", dynamodb)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def compactor(stack: Stack) -> Iterator[Compactor]:
-    made = Compactor(stack.mounted)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def variables(stack: Stack, compactor: Compactor) -> dict[str, str]:
-    return {
-        **stack.variables(),
-        "COORDINATOR_COMPACTOR_FUNCTION": "compactor",
-        "COORDINATOR_AGENTS": json.dumps(AGENTS),
-        "AWS_ENDPOINT_URL_LAMBDA": compactor.url,
-        "POWERTOOLS_METRICS_NAMESPACE": "coordinator",
-        "POWERTOOLS_SERVICE_NAME": "coordinator",
-    }
-
-
-@pytest.fixture
-def one(variables: dict[str, str]) -> Iterator[Environment]:
-    with Environment(variables) as made:
-        yield made
-
-
-@pytest.fixture
-def other(variables: dict[str, str]) -> Iterator[Environment]:
-    with Environment(variables) as made:
-        yield made
-
-
-def wish(request_id: str, agent: str = "reviewer-1", **more: Any) -> dict[str, Any]:
-    return {"name": "tasks.json", "agent": agent, "ttl_ms": 30_000, "request_id": request_id, **more}
 
 
 # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -119,8 +75,7 @@ def test_killed_at_the_deadline_after_the_write_a_retry_finds_the_grant(
     with Environment(variables) as dying:
         dying.send(url_event("leases/acquire", wish("r-1")), stop_at="written", seconds=8.0)
         dying.wait_stopped()
-        dying.thaw()
-        dying.__exit__()  # SIGKILL: the answer may be on its way, and nobody reads it
+        dying.__exit__()  # SIGKILL, which ends one that is frozen as well: it never runs again
         before = other.call("leases/history", name="tasks.json")[1]["records"]
         assert [row["kind"] for row in before] == ["grant"]
         status, again = other.call("leases/acquire", **wish("r-1"))
