@@ -12,16 +12,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 RUNNING = "running"
 STOPPED = "stopped"
 ENDED = "ended"
+_INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 LEAVE_S = 3.0  # for leaving of their own accord, before they are killed
 
 
@@ -79,6 +82,23 @@ class Child:
         return lines[-1] if lines else ""
 
 
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM wait for a process that is being started: nobody would know of it, and end it."""
+    if threading.current_thread() is not threading.main_thread():  # they interrupt that one only
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _INTERRUPTING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
 class Fleet:
     """A context manager: on leaving it, all processes have ended.
 
@@ -93,7 +113,7 @@ class Fleet:
     def start(self, module: str, name: str, life: int, *arguments: str) -> Child:
         """Starts ``python -m module arguments``."""
         path = os.path.join(self._errors, f"{name}.{life}.txt")
-        with open(path, "wb") as errors:
+        with open(path, "wb") as errors, _undisturbed():
             process = subprocess.Popen(  # noqa: S603 - this very interpreter, on a module of this package
                 [sys.executable, "-m", module, *arguments],
                 stdin=subprocess.PIPE,
@@ -101,8 +121,8 @@ class Fleet:
                 stderr=errors,
                 process_group=0,
             )
-        child = Child(name, life, process, path)
-        self.children.append(child)
+            child = Child(name, life, process, path)
+            self.children.append(child)
         return child
 
     def poll(self) -> list[Child]:

@@ -88,6 +88,8 @@ def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
                 bob.refresh_view()
                 patch.setattr(folding_module.Folding, "refresh_now", lambda _: None)
             ids.append(submit(document, name, wait=WAIT)[0].op_id)
+        for document in (alice, bob):  # ends what was put off, in another thread
+            document._folding.close()
     texts = {revision: alice.at(revision) for revision in range(1, alice.revision + 1)}
     assert texts[alice.revision] == (b'{"list": [%b]}\n' % ", ".join(f'"{name}"' for name in NAMES).encode())
     assert (folder / NAME).read_bytes() not in {texts[alice.revision], texts[1]}

@@ -17,6 +17,7 @@ from coordinator.document import compactor
 from coordinator.document.shown import Renderings
 from coordinator.document.sidecar import Sidecar
 from coordinator.document.snapshot import Draft
+from coordinator.document.submit import Submissions
 from coordinator.document.view import View
 from coordinator.log import segments
 from coordinator.record.member import Member
@@ -252,9 +253,12 @@ def told_by_another() -> World:
                 bob.compact()
 
     world.settle()
+    carol = world.open("carol").document(NAME)
     world.clock.on_pause = fold
-    with world.points.recording():
-        world.update(world.open("carol").document(NAME), "b", wait=TTL)  # she has to read up, and waits a moment first
+    # Not alone, as far as she knows: she has to read up, and waits a moment first.
+    with pytest.MonkeyPatch.context() as patch, world.points.recording():
+        patch.setattr(Submissions, "_age_ms", lambda *_: 0)
+        world.update(carol, "b", wait=TTL)
     assert killed
     return world
 

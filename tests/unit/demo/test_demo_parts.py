@@ -171,6 +171,34 @@ def test_one_that_ends_just_before_it_is_signalled_is_still_seen_to_end(
         assert (child.state, child.status) == (ENDED, 7)
 
 
+def test_one_that_is_being_started_when_the_signal_comes_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    really = subprocess.Popen
+
+    def start_and_be_told_to_end(*arguments: Any, **more: Any) -> subprocess.Popen[bytes]:
+        started.append(really(*arguments, **more))
+        signal.raise_signal(signal.SIGTERM)
+        return started[-1]
+
+    def end(_number: int, _frame: object) -> None:
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        monkeypatch.setattr("coordinator.processes.subprocess.Popen", start_and_be_told_to_end)
+        with pytest.raises(SystemExit), Fleet(str(tmp_path)) as fleet:
+            start(fleet, "import os; os.read(0, 1)", monkeypatch, tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        is_left = started[0].poll() is None
+        started[0].kill()
+        started[0].wait()
+    assert not is_left
+    assert fleet.children[0].state == ENDED
+
+
 def test_a_stop_is_seen_and_those_who_are_dismissed_leave_of_their_own_accord(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
