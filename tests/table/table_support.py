@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,9 +21,13 @@ from coordinator.record.table_item import key, pack
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import pytest
     from engines import Engine
+    from engines.fixtures import ProxyFactory
+    from engines.proxy import FaultProxy
 
     from coordinator.clock import Clock
+    from coordinator.errors import TableUnusable
     from coordinator.record.record import Record
 
 ID: Final = "fleet"
@@ -103,3 +108,31 @@ class Table:
             record={"S": encode(record)},
             past={"B": pack(past)},
         )
+
+
+def behind(table: Table, fault_proxy: ProxyFactory, plan: Any = None) -> tuple[Engine, FaultProxy]:
+    """The way to the table through a proxy."""
+    proxy = fault_proxy(table.engine)
+    proxy.plan = plan or proxy.plan
+    return table.engine.at(proxy.endpoint_url), proxy
+
+
+def reads_after_refusal(table: Table) -> Counter[str]:
+    return Counter({"GetItem": 1} if table.engine.name == "dynamodb-local" else {})
+
+
+def history_of(store: TableStore, resource: Resource = RESOURCE) -> list[tuple[int, str]]:
+    return [(record.n, record.request) for record in store.history(resource)]
+
+
+def unusable(refused: pytest.ExceptionInfo[TableUnusable], table: str, cause: str, hint: str) -> None:
+    """The error names the table, what the service said, and what to do."""
+    assert refused.value.table == table
+    assert re.search(cause, refused.value.cause), refused.value
+    assert re.search(hint, refused.value.hint), refused.value
+    assert repr(table) in refused.value.message
+    assert refused.value.cause in str(refused.value)
+
+
+def init(table: Table, by: Engine, workspace: str) -> Workspace:
+    return Workspace.init(table=table.name, workspace=workspace, client=by.client)

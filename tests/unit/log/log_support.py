@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,15 +12,19 @@ from coordinator import Workspace
 from coordinator.files import SYSTEM_FILES
 from coordinator.log.opening import parse_file_name
 from coordinator.log.reader import LogReader, Position
+from coordinator.log.writer import LogWriter
 from coordinator.names import Resource
+from coordinator.testing import InterceptedFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from coordinator.clock import Clock
     from coordinator.files import Files
     from coordinator.log.reader import Damage, LogBatch
     from coordinator.record.member import Member
+    from coordinator.testing import Call
 
 RESOURCE: Final = Resource.parse("tasks.json")
 
@@ -115,3 +120,25 @@ def read_all(member: Member) -> Follower:
     follower = Follower(member)
     follower.look()
     return follower
+
+
+def failing(folder: Path, hook: Callable[[Call], None]) -> LogWriter:
+    """A writer on files with a hook."""
+    a_member(folder)
+    return LogWriter(a_member(folder, files=InterceptedFiles(SYSTEM_FILES, hook)), RESOURCE)
+
+
+class Syncs:
+    """A hook that counts the syncs of logs' files, and can hold the first one up."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_held = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def __call__(self, call: Call) -> None:
+        if call[:2] == ("before", "sync") and call.path.endswith(".log"):
+            self.count += 1
+            self.is_held.set()
+            assert self.go_on.wait(30)
