@@ -117,8 +117,8 @@ READ_UP_BYTES_PER_MS: Final = 10_000  # of a document that is read for the first
 READ_UP_MAX_MS: Final = 5000  # the longest that a waiter leaves the fold to others for the sake of that
 FAR_LEAD_AFTER_MAX_MS: Final = 1000  # the same over a network
 FAR_POLL_MAX_MS: Final = 400  # over a network: a waiter's longest pause
-FAR_TURN_MAX_MS: Final = 3000  # the same: how long whoever folds may be slow before it is taken to be frozen; times
-FAR_TURN_STUCK_MAX_MS: Final = 500  # 1 to 3, for each waiter another; and once that was waited for in vain
+FOLD_PATIENCE_MAX_MS: Final = 3000  # how slow whoever folds may at most be before it is taken to be frozen; times 1 to
+FOLD_STUCK_PATIENCE_MAX_MS: Final = 500  # 3, for each waiter another; and once that was waited for in vain
 
 # ── formats ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 FORMAT: Final = 1  # what this version writes into .coordinator/format.json, and reads
